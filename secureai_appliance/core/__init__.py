@@ -1,0 +1,1 @@
+"""Leaf code that every room may import and that imports no room."""

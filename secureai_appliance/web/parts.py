@@ -1,0 +1,35 @@
+"""The parts of the appliance that handlers use, put together by `appliance`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from secureai_appliance.core.clock import Clock
+from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.models.registry import Models
+from secureai_appliance.settings import Settings
+from secureai_appliance.store import Store
+from secureai_appliance.web.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of `/readyz`: what was looked at, whether it is well, and one plain sentence if not."""
+
+    name: str
+    ok: bool
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Built once at start."""
+
+    settings: Settings
+    data: DataFolder
+    clock: Clock
+    store: Store
+    models: Models
+    metrics: Metrics
+    readiness: Callable[[], list[Check]]

@@ -1,0 +1,45 @@
+"""One request as a handler sees it: who asks, what was sent, and the parts of the appliance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.core.errors import AuthenticationError
+from secureai_appliance.store import Transaction
+from secureai_appliance.web.parts import Parts
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+
+
+@dataclass
+class Request(Generic[B, Q]):
+    """`body` and `query` are already decoded into the structs that the route names."""
+
+    parts: Parts
+    id: str
+    environ: dict[str, Any]
+    path: dict[str, str]
+    body: B
+    query: Q
+    caller_or_none: Caller | None = None
+    transaction_or_none: Transaction | None = None
+    ignored: tuple[str, ...] = ()
+    disconnected: Callable[[], bool] = field(default=lambda: False)
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks. The gateway has let nobody in without; a public route must not look."""
+        if self.caller_or_none is None:
+            raise AuthenticationError("This needs an API key.")
+        return self.caller_or_none
+
+    @property
+    def tx(self) -> Transaction:
+        """The request's one write transaction: the change, its idempotency record and its audit row commit together."""
+        if self.transaction_or_none is None:
+            raise RuntimeError("this route is not declared with writes=True")
+        return self.transaction_or_none

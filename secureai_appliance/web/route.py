@@ -1,0 +1,61 @@
+"""One row of the route table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from secureai_appliance.web.answers import Outcome
+from secureai_appliance.web.request import Request
+
+Handler = Callable[[Request[Any, Any]], Outcome]
+
+KB = 1024
+MB = 1024 * KB
+
+
+class Access(Enum):
+    """Who may, where a permission does not say it."""
+
+    PUBLIC = "public"
+    """Anybody who can reach the port."""
+    SIGNED_IN = "signed_in"
+    """Any valid credential."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Everything there is to know about a method on a path. OpenAPI, the documentation and the access test read it."""
+
+    method: str
+    path: str
+    """As in OpenAPI: `/api/v1/keys/{id}`."""
+    handler: Handler
+    access: str | Access
+    """A permission such as `keys:write`, or an Access."""
+    summary: str
+    tag: str = ""
+    body: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    answer: type | None = None
+    status: int = 200
+    """Of a successful answer; 204 has no body."""
+    writes: bool = False
+    """The handler runs inside one write transaction (`request.tx`). Never together with a model."""
+    openai: bool = False
+    """Unknown fields are ignored and named in `X-SecureAI-Ignored`, as OpenAI clients expect."""
+    streams: bool = False
+    """Holds one of the `http.max_streams` places while it runs, and may answer with server-sent events."""
+    shows_secret: bool = False
+    """The answer holds a secret: it is never kept for an idempotent replay."""
+    max_body: int = MB
+    errors: tuple[int, ...] = ()
+    """Statuses beyond those that every route may answer."""
+    limit: str = "api"
+    """Limit class: `api` or `completions`; pages have `none`."""
+    deprecated: str | None = None
+    sunset: str | None = None

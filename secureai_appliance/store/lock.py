@@ -1,0 +1,46 @@
+"""One `serve` per data folder: a lock that the kernel gives back when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from secureai_appliance.core.errors import EXIT_ALREADY_RUNNING, StartupError
+
+
+class ServeLock:
+    """The lock file of a data folder. Commands don't take it: they open the database beside the server."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or raise StartupError (exit code 3) at once when another process holds it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise StartupError(self._refusal(holder), EXIT_ALREADY_RUNNING) from cause
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock up. The file stays: deleting it would let two processes lock two files of one name."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _refusal(self, holder: str) -> str:
+        process = f" (process {holder})" if holder.isdigit() else ""
+        return (
+            f"SecureAI Appliance is already running{process} on the data folder {self._path.parent}: "
+            "stop it first, or name another folder with --data DIR."
+        )

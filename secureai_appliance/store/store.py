@@ -1,0 +1,126 @@
+"""The one file: opened, written, read, checked and closed here."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import apsw
+
+from secureai_appliance.core.clock import Clock
+from secureai_appliance.core.errors import StartupError
+from secureai_appliance.core.ids import new_id
+from secureai_appliance.store import migrations
+from secureai_appliance.store.connection import (
+    Options,
+    Synchronous,
+    create_file,
+    identify,
+    open_reader,
+    open_writer,
+    use_temporary_folder,
+)
+from secureai_appliance.store.errors import read_failure
+from secureai_appliance.store.reader import Reader, ReaderPool
+from secureai_appliance.store.writer import PROBE, Transaction, Writer
+
+
+class Store:
+    """Everything the appliance knows. Safe to use from all threads; other processes may open the same file."""
+
+    created: bool
+    """Whether the file was born in this `open`."""
+
+    def __init__(self, path: Path, options: Options, writer: apsw.Connection, clock: Clock, created: bool) -> None:
+        self.path = path
+        self.created = created
+        self._options = options
+        self._writer = Writer(writer, clock, options.patience)
+        self._readers = ReaderPool(lambda: open_reader(path, options), clock)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        clock: Clock,
+        vfs: str | None = None,
+        synchronous: Synchronous = "FULL",
+        patience: float = 5.0,
+    ) -> Store:
+        """Open the file, make it when it is missing, and bring it to the newest schema.
+
+        `vfs` and `synchronous` are for tests; `patience` is how long, in seconds, a writer waits for its turn, other
+        processes included. Raises StartupError; for a newer schema (exit code 5) or a foreign file nothing is changed.
+        """
+        options = Options(vfs, synchronous, patience)
+        use_temporary_folder()
+        try:
+            with migrations.only_one_process(path.parent):
+                migrations.refuse_strangers(identify(path, options), path)
+                create_file(path)
+                writer = open_writer(path, options)
+                try:
+                    migrations.migrate(writer, path)
+                    created = _name_instance(writer, clock)
+                except BaseException:
+                    writer.close()
+                    raise
+        except (apsw.Error, OSError) as cause:
+            raise StartupError(f"The database {path} can't be opened: {cause}") from cause
+        return cls(path, options, writer, clock, created)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """The only way to write: `with store.transaction() as tx`.
+
+        When the `with` has ended without an error, the change survives a power cut. What the body raises undoes what the
+        body did, and comes out as it is. Raises ServiceUnavailable, with nothing changed, when storage can't be written.
+        Short bodies only: all writers wait for each other. Not nestable: pass `tx` on.
+        """
+        return self._writer.transaction()
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """One consistent state, of the moment of the first statement. Never waits for a writer. Not over 1 s."""
+        return self._readers.read()
+
+    def check_writable(self) -> None:
+        """Write something, really. Raises ServiceUnavailable."""
+        with self.transaction() as tx:
+            tx.run(PROBE)
+
+    def checkpoint(self) -> None:
+        """Write the write-ahead log back into the file and cut it to nothing, as far as readers allow."""
+        self._writer.checkpoint()
+
+    def integrity(self, quick: bool) -> list[str]:
+        """What is broken in the file, in SQLite's words; empty when it is well. Long on large files unless `quick`."""
+        check = "quick_check" if quick else "integrity_check"
+        try:
+            connection = open_reader(self.path, self._options)
+        except apsw.Error as cause:
+            raise read_failure(cause) from cause
+        try:
+            found = [row[0] for row in connection.execute(f"PRAGMA {check}") if row[0] != "ok"]
+            orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+            return found + [f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in orphans]
+        except apsw.CorruptError as cause:
+            return [str(cause)]
+        except apsw.Error as cause:
+            raise read_failure(cause) from cause
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Finish what runs, write the log back, close. Readers that are still at work end on their own."""
+        self._readers.close()
+        self._writer.close()
+
+
+def _name_instance(connection: apsw.Connection, clock: Clock) -> bool:
+    """Enter the installation's own row when it is missing; whether it was."""
+    now = int(clock.now())
+    connection.execute(
+        "INSERT INTO instance (id, instance_id, created_at, last_time) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (new_id("inst"), now, now),
+    )
+    return connection.changes() == 1

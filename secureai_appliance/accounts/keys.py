@@ -68,9 +68,6 @@ class KeyCreated(Key, kw_only=True):
     key: str
 
 
-_LIST: ListSpec[Key]
-
-
 def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
     """Make a key for the caller's user.
 
@@ -138,6 +135,23 @@ def revoke_any(tx: Transaction, key_id: str) -> None:
     )
     if not changed:
         raise NotFound(f"There is no key {key_id}.")
+
+
+def id_of(db: Reader, secret: str) -> str:
+    """The id of the key that `secret` is. Raises NotFound."""
+    key_id = db.value("SELECT id FROM api_keys WHERE secret_hash = ?", hash_secret(secret))
+    if key_id is None:
+        raise NotFound("There is no such key.")
+    return str(key_id)
+
+
+def everybodys(db: Reader) -> list[tuple[str, Key]]:
+    """Every key that is not revoked with its owner's address, oldest first (for the command line)."""
+    rows = db.all(
+        "SELECT u.email, k.id, k.user_id, k.name, k.prefix, k.scopes, k.expires_at, k.last_used_at, k.created_at,"
+        " k.updated_at FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.revoked_at IS NULL ORDER BY k.row_id"
+    )
+    return [(row[0], _key(row[1:])) for row in rows]
 
 
 def authenticate(db: Reader, secret: str, now: int) -> Caller:
@@ -224,3 +238,11 @@ def _key(row: tuple[Any, ...]) -> Key:
         created_at=rfc3339(created_at),
         updated_at=rfc3339(updated_at),
     )
+
+
+_LIST: ListSpec[Key] = ListSpec(
+    columns=_COLUMNS,
+    source="api_keys",
+    sortable={"created_at": "created_at", "name": "name"},
+    read=_key,
+)

@@ -1,0 +1,187 @@
+"""Composition root: builds every part once, in order, and takes them down again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from secureai_appliance.accounts import keys, sessions, users
+from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.core.clock import Clock
+from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, StartupError
+from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
+from secureai_appliance.inference.engine import Engine
+from secureai_appliance.models import catalogue
+from secureai_appliance.models.bundled import place_bundled
+from secureai_appliance.models.loading import loader
+from secureai_appliance.models.registry import Models
+from secureai_appliance.settings import Settings
+from secureai_appliance.store import ServeLock, Store, Transaction
+from secureai_appliance.web import idempotency
+from secureai_appliance.web.metrics import Metrics, QueueDepth
+from secureai_appliance.web.parts import Check, Parts
+from secureai_appliance.web.server import Server, listen
+
+log = logging.getLogger(__name__)
+
+ADMIN_EMAIL = "admin@localhost"
+GRACE_SECONDS = 10.0
+_LEAST_FREE_BYTES = 64 * 1024 * 1024
+_KEY_CHECK = b"this key belongs to this file"
+_KEY_CHECK_CONTEXT = "instance.key_check"
+
+
+@dataclass(frozen=True)
+class FirstStart:
+    """What the first start made and shows once: an API key and the token of a sign-in link, both the admin's."""
+
+    key: str
+    link_token: str
+
+
+class Appliance:
+    """A running appliance. `start` returns once requests are answered; `stop` once everything is down."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Build everything. Raises StartupError; nothing is left running then.
+
+        1. The data folder and its lock, so that no second instance touches anything.
+        2. The port, so that a taken one is found before the first key is made and shown.
+        3. The master key, then the file, then the models.
+        """
+        self.settings = settings
+        self._clock = clock
+        self._data = settings.data_folder
+        self._data.create()
+        self._lock = ServeLock(self._data.lock)
+        self._lock.acquire()
+        self._socket = listen(settings.host, settings.port)
+        self._data.empty_tmp()
+        _use_tmp(self._data.tmp)
+        self.store, self.sealer = open_store(settings, clock, create=True)
+        self.first_start = self._prepare()
+        self._models = Models(
+            self.store, clock, self._data.models, loader(settings), context_length=settings.context_length
+        )
+        self._metrics = Metrics()
+        self._metrics.watch_queues(self._queues)
+        parts = Parts(settings, self._data, clock, self.store, self._models, self._metrics, self._readiness)
+        self._server = Server(parts, self._socket)
+        self._checking = threading.Thread(target=self._models.check, name="check models", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Where requests are answered, such as `http://127.0.0.1:8080`."""
+        return self._server.address
+
+    def start(self) -> None:
+        """Answer requests from now on; models are probed meanwhile."""
+        self._server.start()
+        self._checking.start()
+        log.info("serving on %s, data in %s", self.address, self._data.root)
+
+    def stop(self) -> None:
+        """Accept nothing new, let what runs end or end it within 10 s, then close the models and the file."""
+        self._server.stop(GRACE_SECONDS)
+        self._models.close(timeout=2.0)
+        self.store.close()
+        self._lock.release()
+        log.info("stopped")
+
+    def _prepare(self) -> FirstStart | None:
+        """Upkeep before anything is answered; on an empty file also the first administrator."""
+        bundled = place_bundled(self._data)
+        with self.store.transaction() as tx:
+            idempotency.forget_interrupted(tx)
+            sessions.sweep(tx)
+            for model in bundled:
+                catalogue.register(tx, model)
+            return _first_start(tx)
+
+    def _queues(self) -> Iterator[QueueDepth]:
+        for name, loaded in self._models.in_memory().items():
+            if isinstance(loaded, Engine):
+                state = loaded.queue()
+                yield QueueDepth(name, state.running, state.waiting)
+
+    def _readiness(self) -> list[Check]:
+        return [_check_store(self.store), _check_disk(self._data), self._check_default_model()]
+
+    def _check_default_model(self) -> Check:
+        with self.store.read() as db:
+            shown = self._models.show(catalogue.find(db, "default"))
+        return Check("default model", shown.status != "failed", shown.failure or "")
+
+
+def open_store(settings: Settings, clock: Clock, *, create: bool) -> tuple[Store, Sealer]:
+    """The file and what opens its secrets. Without `create`, a folder that has no file yet is an error.
+
+    Raises StartupError: exit code 4 when the master key is missing or belongs to another file; nothing is changed then.
+    """
+    folder = settings.data_folder
+    is_new = not folder.database.exists()
+    if is_new and not create:
+        raise StartupError(f"There is no appliance in {folder.root} yet. Start it once: secureai serve --data {folder.root}")
+    if is_new and not settings.master_key.exists():
+        sealer = Sealer(create_master_key(settings.master_key))
+    else:
+        sealer = Sealer(read_master_key(settings.master_key))
+    store = Store.open(folder.database, clock=clock)
+    try:
+        _check_master_key(store, sealer, settings.master_key)
+    except BaseException:
+        store.close()
+        raise
+    return store, sealer
+
+
+def _check_master_key(store: Store, sealer: Sealer, path: Path) -> None:
+    with store.read() as db:
+        sealed = db.value("SELECT key_check FROM instance")
+    if sealed is None:
+        with store.transaction() as tx:
+            tx.run("UPDATE instance SET key_check = ?", sealer.seal(_KEY_CHECK, _KEY_CHECK_CONTEXT))
+        return
+    try:
+        sealer.open(sealed, _KEY_CHECK_CONTEXT)
+    except ValueError as cause:
+        raise StartupError(
+            f"{path} is not the master key of this data folder. Put back the one that belongs to it (a backup needs both), "
+            "or name it with SECUREAI_KEY_FILE.",
+            EXIT_MASTER_KEY,
+        ) from cause
+
+
+def _first_start(tx: Transaction) -> FirstStart | None:
+    if tx.value("SELECT EXISTS (SELECT 1 FROM users)"):
+        return None
+    # the first administrator is not held back by limits that only an administrator could lift
+    admin = users.create(tx, email=ADMIN_EMAIL, name="Administrator", role="admin", tier="enterprise")
+    caller = users.caller_of(admin.id, admin.email, admin.role, admin.tier)
+    created = keys.create(tx, caller, KeyCreate(name="first key"))
+    return FirstStart(created.key, sessions.create_link(tx, admin.id))
+
+
+def _use_tmp(folder: Path) -> None:
+    # temporary files of every library stay in the data folder: they may hold pieces of documents
+    os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(folder)
+
+
+def _check_store(store: Store) -> Check:
+    try:
+        store.check_writable()
+    except Failure as failure:
+        return Check("store", ok=False, message=failure.message)
+    return Check("store", ok=True)
+
+
+def _check_disk(folder: DataFolder) -> Check:
+    free = shutil.disk_usage(folder.root).free
+    ok = free >= _LEAST_FREE_BYTES
+    return Check("disk", ok, "" if ok else f"Only {free // 2**20} MB are free on the disk of the data folder.")

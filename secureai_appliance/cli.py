@@ -1,0 +1,244 @@
+"""The `secureai` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from secureai_appliance import __version__, settings
+from secureai_appliance.accounts import keys, passwords, sessions, users
+from secureai_appliance.accounts.permissions import ROLES, TIERS
+from secureai_appliance.core.clock import SystemClock, rfc3339
+from secureai_appliance.core.errors import EXIT_USAGE, Failure, StartupError
+from secureai_appliance.settings import Option, Settings, Value
+from secureai_appliance.store import Store
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class _Group(click.Group):
+    """Turns what went wrong into one line and an exit code; only a defect shows a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StartupError as error:
+            click.echo(f"secureai: {error.message}", err=True)
+            sys.exit(error.exit_code)
+        except Failure as failure:
+            click.echo(f"secureai: {failure.message}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """SecureAI Appliance: a complete AI service for a server without internet."""
+
+
+def _boot_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of the table to a command (all of them without `names`), which gets them as one Settings."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(config: str | None, **given: Any) -> None:
+            table = {option.name for option in settings.options()}
+            chosen: dict[str, Value] = {name: given.pop(name) for name in list(given) if name in table}
+            command(settings.load(chosen, os.environ, config), **given)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        # options that were put on the command itself have to follow the wrapper
+        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        click.option("--config", metavar="FILE", help="TOML file of options. Default: secureai.toml in the data folder.")(
+            run
+        )
+        for option in reversed(settings.options()):
+            if not names or option.name in names:
+                _click_option(option)(run)
+        return run
+
+    return decorate
+
+
+def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    shown = f"{option.help} [{option.variable}]"
+    if option.kind is bool:
+        return click.option(f"{option.flag}/--no-{option.flag[2:]}", option.name, default=None, help=shown)
+    if option.kind is tuple:
+        return click.option(option.flag, option.name, default=None, help=shown, metavar="A,B", callback=_split)
+    kind: Any = click.Choice(option.choices) if option.choices else int if option.kind is int else str
+    return click.option(option.flag, option.name, type=kind, default=None, help=shown)
+
+
+def _split(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+@contextmanager
+def _file(chosen: Settings) -> Iterator[Store]:
+    """The file, for a command that needs nothing else; the server may be running beside it."""
+    from secureai_appliance.appliance import open_store
+
+    store, _ = open_store(chosen, SystemClock(), create=False)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@cli.command()
+@_boot_options()
+def serve(chosen: Settings) -> None:
+    """Start the service."""
+    from secureai_appliance.serving import serve as run
+
+    run(chosen)
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"secureai {__version__}")
+
+
+@cli.command()
+@_boot_options()
+def doctor(chosen: Settings) -> None:
+    """Look at everything that can go wrong and say what to do."""
+    from secureai_appliance.doctor import examine
+
+    findings = examine(chosen, SystemClock())
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        mark, colour = ("ok  ", "green") if finding.ok else ("FAIL", "red")
+        console.print(f"[{colour}]{mark}[/{colour}] [bold]{finding.subject}[/bold]: ", end="")
+        console.print(finding.message, markup=False)
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)
+
+
+@cli.group()
+def user() -> None:
+    """Users."""
+
+
+@user.command("create")
+@_boot_options("data", "key_file")
+@click.option("--email", required=True, help="How the user is known.")
+@click.option("--name", required=True, help="How the user is called.")
+@click.option("--role", required=True, type=click.Choice(ROLES), help="What the user may do.")
+@click.option("--tier", default="standard", show_default=True, type=click.Choice(TIERS), help="How much at once.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def user_create(chosen: Settings, email: str, name: str, role: str, tier: str, password_stdin: bool) -> None:
+    """Add a user; prints the new user's id."""
+    # hashed before the transaction: it takes a while on purpose
+    hashed = passwords.hash_password(sys.stdin.read().removesuffix("\n")) if password_stdin else None
+    with _file(chosen) as store, store.transaction() as tx:
+        created = users.create(tx, email=email, name=name, role=role, tier=tier, password_hash=hashed)
+    click.echo(created.id)
+
+
+@user.command("link")
+@_boot_options("data", "key_file", "host", "port", "public_url")
+@click.option("--email", required=True, help="The user's address.")
+def user_link(chosen: Settings, email: str) -> None:
+    """Print a sign-in link for a user that works once, within 24 hours."""
+    from secureai_appliance.web.addresses import public_url
+
+    with _file(chosen) as store, store.transaction() as tx:
+        token = sessions.create_link(tx, users.by_email(tx, email).id)
+    click.echo(f"{public_url(chosen, chosen.port)}/sign-in/{token}")
+
+
+@cli.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("create")
+@_boot_options("data", "key_file")
+@click.option("--user", "email", required=True, metavar="EMAIL", help="Whose key.")
+@click.option("--name", required=True, help="What it is for.")
+@click.option("--scopes", default=None, metavar="A,B", help="Permissions to cut it down to, such as models:read.")
+@click.option("--expires", default=None, metavar="D", help="End: a date (2027-01-31), or from now on (90d, 12h).")
+def key_create(chosen: Settings, email: str, name: str, scopes: str | None, expires: str | None) -> None:
+    """Make an API key; prints only the key."""
+    body = keys.KeyCreate(
+        name=name,
+        scopes=None if scopes is None else [scope.strip() for scope in scopes.split(",") if scope.strip()],
+        expires_at=None if expires is None else _moment(expires),
+    )
+    with _file(chosen) as store, store.transaction() as tx:
+        owner = users.by_email(tx, email)
+        caller = users.caller_of(owner.id, owner.email, owner.role, owner.tier)
+        created = keys.create(tx, caller, body)
+    click.echo(created.key)
+
+
+@key.command("revoke")
+@_boot_options("data", "key_file")
+@click.argument("key_id", metavar="KEY_ID")
+def key_revoke(chosen: Settings, key_id: str) -> None:
+    """End an API key, named by its id (key-…) or by the key itself; the next request with it is refused."""
+    with _file(chosen) as store, store.transaction() as tx:
+        keys.revoke_any(tx, key_id if key_id.startswith("key-") else keys.id_of(tx, key_id))
+
+
+@key.command("list")
+@_boot_options("data", "key_file")
+def key_list(chosen: Settings) -> None:
+    """List the keys that are not revoked."""
+    table = Table("id", "user", "name", "key", "scopes", "expires", "last used")
+    with _file(chosen) as store, store.read() as db:
+        for email, listed in keys.everybodys(db):
+            scopes = "all" if listed.scopes is None else ",".join(listed.scopes)
+            shown = f"{listed.prefix}…"
+            table.add_row(
+                listed.id, email, listed.name, shown, scopes, listed.expires_at or "never", listed.last_used_at or "never"
+            )
+    Console().print(table)
+
+
+@cli.group()
+def model() -> None:
+    """Models."""
+
+
+@model.command("list")
+@_boot_options("data", "key_file")
+def model_list(chosen: Settings) -> None:
+    """List the models in the data folder."""
+    from secureai_appliance.models import catalogue
+
+    table = Table("id", "kind", "parameters", "quantization", "context", "MB", "state")
+    with _file(chosen) as store, store.read() as db:
+        for row in catalogue.all_models(db):
+            state = row.failure or ("checked" if row.probed_build else "not checked yet")
+            table.add_row(
+                row.id,
+                row.kind,
+                f"{row.parameters / 1e6:.0f} M",
+                row.quantization,
+                str(row.context_length),
+                f"{row.size_bytes / 1e6:.0f}",
+                state,
+            )
+    Console().print(table)
+
+
+def _moment(text: str) -> str:
+    """`90d` or a date as RFC 3339. Raises StartupError (exit code 2)."""
+    unit = _UNITS.get(text[-1:])
+    if unit is None:
+        return text  # a date; `keys.create` says what is wrong with it
+    try:
+        seconds = timedelta(**{unit: int(text[:-1])}).total_seconds()
+        return rfc3339(SystemClock().now() + seconds)
+    except (ValueError, OverflowError) as cause:
+        raise StartupError(f"--expires takes a date or something like 90d, not '{text}'.", EXIT_USAGE) from cause

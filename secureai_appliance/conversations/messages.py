@@ -1,0 +1,137 @@
+"""The request of a chat completion, as OpenAI's clients send it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from secureai_appliance.core.errors import UnprocessableEntity, ValidationError
+
+MAX_STOPS = 16
+
+
+class ContentPart(msgspec.Struct, kw_only=True):
+    """One part of a message. Text is what the bundled models read."""
+
+    type: str
+    text: str | None = None
+
+
+class Message(msgspec.Struct, kw_only=True):
+    """One message of the conversation so far."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class StreamOptions(msgspec.Struct, kw_only=True):
+    """`include_usage`: one more chunk before the end, with the counts of tokens and no choices."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(msgspec.Struct, kw_only=True):
+    """`POST /chat/completions`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    stop: str | list[str] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, float] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any | UnsetType = UNSET
+    functions: list[Any] | None = None
+    store: bool | None = None
+
+
+def refuse_unsupported(request: ChatRequest) -> None:
+    """Raise UnprocessableEntity for a parameter that would change the answer and that can't be honoured.
+
+    A parameter at its neutral value passes, because clients send those without meaning anything by it.
+    """
+    asked: dict[str, bool] = {
+        "n": request.n not in (None, 1),
+        "logprobs": bool(request.logprobs),
+        "top_logprobs": bool(request.top_logprobs),
+        "logit_bias": bool(request.logit_bias),
+        "presence_penalty": bool(request.presence_penalty),
+        "frequency_penalty": bool(request.frequency_penalty),
+        "response_format": (request.response_format or {"type": "text"}) != {"type": "text"},
+        "tools": bool(request.tools),
+        "tool_choice": request.tool_choice not in (UNSET, None, "none", "auto"),
+        "functions": bool(request.functions),
+        "store": bool(request.store),
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            raise UnprocessableEntity(
+                f"The '{name}' parameter is not supported by this version, and ignoring it would change the answer.",
+                code="unsupported_parameter",
+                field=name,
+                constraint="supported",
+            )
+
+
+def stops(request: ChatRequest) -> tuple[str, ...]:
+    """The stop sequences. Raises ValidationError for an empty one or too many."""
+    given = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    if len(given) > MAX_STOPS:
+        raise ValidationError(f"There may be at most {MAX_STOPS} stop sequences.", field="stop", constraint="max_length")
+    if "" in given:
+        raise ValidationError("A stop sequence must not be empty.", field="stop", constraint="min_length")
+    return given
+
+
+def for_template(messages: list[Message]) -> list[dict[str, str]]:
+    """Role and text of each message, as chat templates take them.
+
+    Raises UnprocessableEntity for what a text model can't read, ValidationError for a message without text.
+    """
+    return [{"role": message.role, "content": _text(index, message)} for index, message in enumerate(messages)]
+
+
+def _text(index: int, message: Message) -> str:
+    where = f"messages[{index}]"
+    if message.role in ("tool", "function") or message.tool_calls:
+        raise UnprocessableEntity(
+            "Tool calls are not supported by this version.",
+            code="unsupported_parameter",
+            field=f"{where}.role",
+            constraint="supported",
+        )
+    if message.content is None:
+        raise ValidationError(
+            f"The '{where}.content' field is required.", field=f"{where}.content", constraint="required"
+        )
+    if isinstance(message.content, str):
+        return message.content
+    return "".join(_part(f"{where}.content[{at}]", part) for at, part in enumerate(message.content))
+
+
+def _part(where: str, part: ContentPart) -> str:
+    if part.type != "text":
+        raise UnprocessableEntity(
+            f"The model reads text only, not '{part.type}'.",
+            code="unsupported_content",
+            field=f"{where}.type",
+            constraint="supported",
+        )
+    if part.text is None:
+        raise ValidationError(f"The '{where}.text' field is required.", field=f"{where}.text", constraint="required")
+    return part.text

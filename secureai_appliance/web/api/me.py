@@ -1,0 +1,12 @@
+"""`/me`: who the caller is."""
+
+from __future__ import annotations
+
+from secureai_appliance.accounts import users
+from secureai_appliance.accounts.users import Me
+from secureai_appliance.web.request import Request
+
+
+def show(request: Request[None, None]) -> Me:
+    with request.parts.store.read() as db:
+        return users.me(db, request.caller)

@@ -127,7 +127,9 @@ def open_store(settings: Settings, clock: Clock, *, create: bool) -> tuple[Store
     folder = settings.data_folder
     is_new = not folder.database.exists()
     if is_new and not create:
-        raise StartupError(f"There is no appliance in {folder.root} yet. Start it once: secureai serve --data {folder.root}")
+        raise StartupError(
+            f"There is no appliance in {folder.root} yet. Start it once: secureai serve --data {folder.root}"
+        )
     if is_new and not settings.master_key.exists():
         sealer = Sealer(create_master_key(settings.master_key))
     else:

@@ -55,9 +55,9 @@ def _boot_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         # options that were put on the command itself have to follow the wrapper
         run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-        click.option("--config", metavar="FILE", help="TOML file of options. Default: secureai.toml in the data folder.")(
-            run
-        )
+        click.option(
+            "--config", metavar="FILE", help="TOML file of options. Default: secureai.toml in the data folder."
+        )(run)
         for option in reversed(settings.options()):
             if not names or option.name in names:
                 _click_option(option)(run)
@@ -200,7 +200,13 @@ def key_list(chosen: Settings) -> None:
             scopes = "all" if listed.scopes is None else ",".join(listed.scopes)
             shown = f"{listed.prefix}…"
             table.add_row(
-                listed.id, email, listed.name, shown, scopes, listed.expires_at or "never", listed.last_used_at or "never"
+                listed.id,
+                email,
+                listed.name,
+                shown,
+                scopes,
+                listed.expires_at or "never",
+                listed.last_used_at or "never",
             )
     Console().print(table)
 

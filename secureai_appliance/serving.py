@@ -39,7 +39,9 @@ def welcome(address: str, folder: DataFolder, first: FirstStart | None, out: Tex
     print(f"SecureAI Appliance is ready at {address}", file=out)
     print(f"  API documentation: {address}/docs", file=out)
     if first is None:
-        print(f"  Make an API key:   secureai key create --user {ADMIN_EMAIL} --name NAME --data {folder.root}", file=out)
+        print(
+            f"  Make an API key:   secureai key create --user {ADMIN_EMAIL} --name NAME --data {folder.root}", file=out
+        )
     elif out.isatty():
         _show_first(address, first, first.key, out)
     else:

@@ -109,9 +109,7 @@ def options() -> tuple[Option, ...]:
     )
 
 
-def load(
-    arguments: Mapping[str, Value], environment: Mapping[str, str], config: str | None = None
-) -> Settings:
+def load(arguments: Mapping[str, Value], environment: Mapping[str, str], config: str | None = None) -> Settings:
     """Put the options together. `arguments` holds what was given on the command line (None: not given).
 
     `config` names the TOML file; without it `SECUREAI_CONFIG`, then `secureai.toml` in the data folder if there is one.

@@ -45,7 +45,7 @@ class KeyPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Changes of a key; what is left out stays."""
 
     name: Name | UnsetType = UNSET
-    expires_at: str | None | UnsetType = UNSET
+    expires_at: str | UnsetType | None = UNSET
 
 
 class Key(msgspec.Struct, kw_only=True):

@@ -92,7 +92,9 @@ def stops(request: ChatRequest) -> tuple[str, ...]:
     """The stop sequences. Raises ValidationError for an empty one or too many."""
     given = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     if len(given) > MAX_STOPS:
-        raise ValidationError(f"There may be at most {MAX_STOPS} stop sequences.", field="stop", constraint="max_length")
+        raise ValidationError(
+            f"There may be at most {MAX_STOPS} stop sequences.", field="stop", constraint="max_length"
+        )
     if "" in given:
         raise ValidationError("A stop sequence must not be empty.", field="stop", constraint="min_length")
     return given

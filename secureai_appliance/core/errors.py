@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 class Failure(Exception):
     """Something the caller is told about, in the one error shape.
 
-    `details` is the contract's object (`field`: dotted path, `constraint`: word), `code` and `param` are OpenAI's fields.
+    `details` is the contract's object (`field`: dotted path, `constraint`: word), `code` and `param` OpenAI's fields.
     `retry_after` is in whole seconds and becomes both the body's field and the `Retry-After` header.
     """
 

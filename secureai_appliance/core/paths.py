@@ -22,7 +22,7 @@ def default_data_folder() -> Path:
     """`$XDG_DATA_HOME/secureai`, by default `~/.local/share/secureai`."""
     base = os.environ.get("XDG_DATA_HOME", "")
     # the XDG specification: a path that is not absolute is to be ignored
-    root = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share"
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
     return root / "secureai"
 
 
@@ -68,7 +68,7 @@ class DataFolder:
             self.root.chmod(0o700)
         except OSError as cause:
             raise StartupError(
-                f"The data folder {self.root} can't be made or used ({cause.strerror}): choose another one with --data DIR."
+                f"The data folder {self.root} can't be made or used ({cause.strerror}): choose another with --data DIR."
             ) from cause
 
     def empty_tmp(self) -> None:

@@ -107,7 +107,9 @@ def find(db: Reader, name: str) -> ModelRow:
     """The model with this id or alias. Raises NotFound with OpenAI's code `model_not_found`."""
     row = db.one(f"SELECT {_COLUMNS} FROM {_NAMES} WHERE name = ? ORDER BY alias_of IS NOT NULL", name)  # noqa: S608
     if row is None:
-        raise NotFound(f"There is no model '{name}'. GET /api/v1/models lists them.", code="model_not_found", param="model")
+        raise NotFound(
+            f"There is no model '{name}'. GET /api/v1/models lists them.", code="model_not_found", param="model"
+        )
     return ModelRow(*row)
 
 

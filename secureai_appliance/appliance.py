@@ -154,8 +154,8 @@ def _check_master_key(store: Store, sealer: Sealer, path: Path) -> None:
         sealer.open(sealed, _KEY_CHECK_CONTEXT)
     except ValueError as cause:
         raise StartupError(
-            f"{path} is not the master key of this data folder. Put back the one that belongs to it (a backup needs both), "
-            "or name it with SECUREAI_KEY_FILE.",
+            f"{path} is not the master key of this data folder. Put back the one that belongs to it (a backup needs "
+            "both), or name it with SECUREAI_KEY_FILE.",
             EXIT_MASTER_KEY,
         ) from cause
 

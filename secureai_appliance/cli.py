@@ -135,7 +135,7 @@ def user() -> None:
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What the user may do.")
 @click.option("--tier", default="standard", show_default=True, type=click.Choice(TIERS), help="How much at once.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-def user_create(chosen: Settings, email: str, name: str, role: str, tier: str, password_stdin: bool) -> None:
+def user_create(chosen: Settings, *, email: str, name: str, role: str, tier: str, password_stdin: bool) -> None:
     """Add a user; prints the new user's id."""
     # hashed before the transaction: it takes a while on purpose
     hashed = passwords.hash_password(sys.stdin.read().removesuffix("\n")) if password_stdin else None

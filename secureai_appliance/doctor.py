@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from secureai_appliance import appliance
@@ -68,7 +69,7 @@ def _of_the_file(settings: Settings, clock: Clock, store: Store) -> list[Finding
         _attempt("file", lambda: _file(settings, store)),
         _clock(clock, last_time),
         Finding("backup", True, f"a backup needs {settings.data_folder.database} and {settings.master_key}, both"),
-        *[_attempt(f"model {row.id}", lambda row=row: _model(settings, row)) for row in rows],
+        *[_attempt(f"model {row.id}", partial(_model, settings, row)) for row in rows],
     ]
 
 
@@ -148,7 +149,7 @@ def _clock(clock: Clock, last_time: int | None) -> Finding:
         return Finding(
             "clock",
             False,
-            f"it says {rfc3339(now)}, but something was written at {rfc3339(last_time)}: one of the two was wrong; set it",
+            f"it says {rfc3339(now)}, but the last write was at {rfc3339(last_time)}: one of them was wrong; set it",
         )
     return Finding("clock", True, rfc3339(now))
 

@@ -73,7 +73,7 @@ class Settings:
     )
     metrics_public: bool = _option(False, "Let /metrics be read without a key.")
     context_length: int = _option(
-        8192, "Tokens of KV cache of a chat model, shared by its running requests.", minimum=256, maximum=1_048_576
+        8192, "Tokens that one request may use, prompt and answer; a model trained for fewer takes fewer.", minimum=256, maximum=1_048_576
     )
     slots: int = _option(8, "Requests that one chat model works on at the same time.", minimum=1, maximum=256)
     max_waiting: int = _option(64, "Requests that may wait for one model.", minimum=0, maximum=10_000)
@@ -99,7 +99,7 @@ def options() -> tuple[Option, ...]:
         Option(
             name=field.name,
             kind=kinds[cast(str, field.type)],
-            default=field.default,
+            default=cast(Value, field.default),
             help=field.metadata["help"],
             minimum=field.metadata["minimum"],
             maximum=field.metadata["maximum"],
@@ -122,9 +122,10 @@ def load(arguments: Mapping[str, Value], environment: Mapping[str, str], config:
         for name, option in table.items()
         if environment.get(option.variable, "") != ""
     }
-    values: dict[str, Value] = from_environment | given
+    values: dict[str, Value] = {**from_environment, **given}
     folder = dataclasses.replace(Settings(), data=str(values.get("data", ""))).data_folder
-    values = _from_file(config or environment.get(ENVIRONMENT_PREFIX + "CONFIG"), folder, table) | values
+    from_file = _from_file(config or environment.get(ENVIRONMENT_PREFIX + "CONFIG"), folder, table)
+    values = {**from_file, **values}
     for name, value in values.items():
         _check(table[name], value, _where(name, given, from_environment, table))
     return Settings(**cast(dict[str, Any], values))
@@ -159,7 +160,7 @@ def _from_toml(option: Option, value: object, path: Path) -> Value:
     if option.kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     if option.kind is not tuple and type(value) is option.kind:
-        return value
+        return cast(Value, value)
     expected = "a list of strings" if option.kind is tuple else f"of type {option.kind.__name__}"
     raise StartupError(f"'{option.name}' in {path} must be {expected}.", EXIT_USAGE)
 

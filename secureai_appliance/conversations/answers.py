@@ -78,4 +78,4 @@ class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str
     system_fingerprint: str
     choices: list[ChunkChoice]
-    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET

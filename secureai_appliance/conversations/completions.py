@@ -27,9 +27,10 @@ from secureai_appliance.conversations.answers import (
 )
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.core.clock import Clock
-from secureai_appliance.core.errors import InternalError
+from secureai_appliance.core.errors import InternalError, UnprocessableEntity
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.inference.engine import Engine, Finished, Generation, GenerationRequest, Queued, Text
+from secureai_appliance.inference.engine import Engine
+from secureai_appliance.inference.generation import Finished, Generation, GenerationRequest, Text
 from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Handle, Models
@@ -75,8 +76,8 @@ class Completion:
     def begin(self, timeout: float = _PATIENCE_BEFORE_FIRST_BYTE) -> bool:
         """Hand the request to the model, if it is in memory within `timeout` seconds.
 
-        Raises what makes the request impossible (400, 422), or the model unavailable (503): before the first byte, while
-        it can still be a status.
+        Raises what makes the request impossible (400, 422), or the model unavailable (503): before the first byte,
+        while it can still be a status.
         """
         engine = self._handle.wait(timeout)
         if engine is None:
@@ -84,6 +85,12 @@ class Completion:
         if not isinstance(engine, Engine):
             raise InternalError("The model in this place makes no completions.")
         request = self._request
+        if engine.template is None:
+            raise UnprocessableEntity(
+                f"The model '{self.model}' has no chat template, so that it can't take messages.",
+                code="unsupported_model",
+                param="model",
+            )
         prompt = engine.vocabulary.tokenize_segments(engine.template.render(self._messages))
         self._fingerprint = engine.fingerprint
         self._generation = engine.submit(
@@ -119,11 +126,9 @@ class Completion:
                 self._pending.append(self._chunk(Delta(content=text)))
             case Finished() as finished:
                 self._end(finished)
-            case Queued(position=position, eta_seconds=eta):
-                return self._tell(f"queued position={position} eta={round(eta)}")
             case _:
                 pass
-        return self._pending.popleft() if self._pending else None
+        return self._pending.popleft() if self._pending else self._how_it_waits()
 
     def whole(self, disconnected: Callable[[], bool]) -> ChatCompletion:
         """Wait for the whole answer. Raises ClientGone as soon as the client is."""
@@ -144,6 +149,12 @@ class Completion:
         """Stop wherever it stands and free what it holds. More than once is harmless."""
         if self._generation is not None:
             self._generation.cancel()
+
+    def _how_it_waits(self) -> Comment | None:
+        waiting = self._events().waiting
+        if waiting is None:
+            return None
+        return self._tell(f"queued position={waiting.position} eta={round(waiting.eta_seconds)}")
 
     def _tell(self, text: str) -> Comment | None:
         """A comment, at once and then every few seconds."""

@@ -1,7 +1,8 @@
 """The one tree of failures that a caller may see.
 
-Raise these anywhere; only `web.responses` turns them into HTTP. `message`, `details`, `code` and `param` are shown to the
-caller and therefore hold no path, SQL, secret or traceback: put the cause in `raise ... from cause`, which only the log sees.
+Raise these anywhere; only `web.responses` turns them into HTTP. `message`, `details`, `code` and `param` are shown to
+the caller and therefore hold no path, SQL, secret or traceback: put the cause in `raise ... from cause`, which only the
+log sees.
 """
 
 from __future__ import annotations

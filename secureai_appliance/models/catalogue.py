@@ -24,8 +24,8 @@ DEFAULT_ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 _STORED = (
-    "kind, file, sha256, size_bytes, owned_by, license, context_length, parameters, quantization, probed_build, failure,"
-    " created_at, updated_at"
+    "kind, file, sha256, size_bytes, owned_by, license, context_length, parameters, quantization, probed_build,"
+    " failure, created_at, updated_at"
 )
 # one row per name: a model under its id, or an alias with the columns of the model that it stands for
 _NAMES = f"""(

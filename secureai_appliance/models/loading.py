@@ -27,7 +27,7 @@ def loader(settings: Settings) -> Loader:
 
     def load(path: Path, kind: Kind) -> Loaded:
         if kind == "embedding":
-            return Embedder(path, EmbedderOptions(threads=settings.threads))
+            return Embedder(path, EmbedderOptions(threads=settings.threads or None))
         return Engine(
             path,
             EngineOptions(
@@ -35,7 +35,7 @@ def loader(settings: Settings) -> Loader:
                 slots=settings.slots,
                 max_waiting=settings.max_waiting,
                 max_wait_seconds=settings.max_wait,
-                threads=settings.threads,
+                threads=settings.threads or None,
             ),
         )
 

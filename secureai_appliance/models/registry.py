@@ -12,7 +12,7 @@ from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import Failure, ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.inference.errors import LoadFailure
+from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import Kind, ModelRow, Status
 from secureai_appliance.store import Store
@@ -53,7 +53,7 @@ class Handle:
     def status(self) -> Status:
         with self._changed:
             # a model whose thread died is read again for the next request
-            return "available" if self._loaded is not None and not self._loaded.alive else self._status
+            return "available" if self._loaded is not None and self._loaded.failed else self._status
 
     @property
     def failure(self) -> str | None:
@@ -64,7 +64,7 @@ class Handle:
     def loaded(self) -> Loaded | None:
         """The model if it is in memory and well."""
         with self._changed:
-            return self._loaded if self._loaded is not None and self._loaded.alive else None
+            return None if self._loaded is None or self._loaded.failed else self._loaded
 
     def wait(self, timeout: float) -> Loaded | None:
         """The model, or None if it is still being read after `timeout` seconds.
@@ -84,7 +84,7 @@ class Handle:
     def begin(self, now: float) -> bool:
         """Claim the loading of the model; False when it is there, under way or cooling down."""
         with self._changed:
-            dead = self._loaded is not None and not self._loaded.alive
+            dead = self._loaded is not None and self._loaded.failed
             cooling = self._status == "failed" and now < self._retry_at
             if self._status == "loading" or cooling or (self._status == "loaded" and not dead):
                 return False

@@ -38,6 +38,21 @@ class ServeLock:
             os.close(self._descriptor)
             self._descriptor = None
 
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Whether a process serves this data folder now."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def _refusal(self, holder: str) -> str:
         process = f" (process {holder})" if holder.isdigit() else ""
         return (

@@ -85,7 +85,9 @@ class _WatchedVFS(apsw.VFS):
 
     def syncs(self, suffix: str) -> int:
         """How often files whose names end in `suffix` were synced."""
-        return sum(n for (operation, file), n in self.counted.items() if operation == "sync" and str(file).endswith(suffix))
+        return sum(
+            n for (operation, file), n in self.counted.items() if operation == "sync" and str(file).endswith(suffix)
+        )
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         with self.lock:

@@ -1,0 +1,104 @@
+"""What a caller asks of an engine, and what it hears back."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from secureai_appliance.core.errors import Failure
+from secureai_appliance.inference.sampling import Sampling
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A prompt in tokens, and how to go on from it.
+
+    `max_tokens` None: until the answer or the context ends. `stop` texts end the answer and are not part of it.
+    `fairness_key` names, to the engine meaninglessly, on whose account this runs.
+    """
+
+    prompt: Sequence[int]
+    max_tokens: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    fairness_key: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of the prompt, sampled for the answer (the one that ended it included), and of the prompt but not computed."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Waiting for room; `position` 1 is next. `eta_seconds` is an estimate of when it starts."""
+
+    position: int
+    eta_seconds: float
+
+
+@dataclass(frozen=True)
+class Started:
+    """Admitted: its prompt is being read."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """More of the answer: whole characters, from `tokens` sampled tokens."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last event. `error` is set when `reason` is "error"."""
+
+    reason: FinishReason
+    usage: Usage
+    error: Failure | None = None
+
+
+Event = Queued | Started | Text | Finished
+
+
+class Generation:
+    """One running request, as its caller sees it. `next` from one thread; `cancel` from any."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._wake = wake
+        self._cancelled = threading.Event()
+        self.waiting: Queued | None = None
+
+    def next(self, timeout: float) -> Event | None:
+        """The next event, or None when there is none within `timeout` seconds (`waiting` then says how it stands)."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def cancel(self) -> None:
+        """End it, in whatever state it is; the slot is free within two steps. Harmless when it has ended."""
+        self._cancelled.set()
+        self._wake()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def publish(self, event: Event) -> None:
+        """For the engine."""
+        self._events.put(event)

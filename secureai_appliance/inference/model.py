@@ -1,0 +1,68 @@
+"""One model's weights in memory, shared by its vocabulary and its contexts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.inference.library import Library, LoadFailure, load_library, recent_errors, without_paths
+
+
+class LoadedModel:
+    """The weights, mapped from the file. Other threads may use them through `use` until `close` has returned."""
+
+    def __init__(self, path: Path, *, gpu_layers: int = 0) -> None:
+        """Load the file; blocks until done. Raises LoadFailure with llama.cpp's own reason."""
+        self.library: Library = load_library()
+        self._changed = threading.Condition()
+        self._users = 0
+        self._closed = False
+        parameters = self.library.api.llama_model_default_params()
+        parameters.n_gpu_layers = gpu_layers
+        recent_errors()
+        self.pointer: Any = self.library.api.llama_model_load_from_file(os.fsencode(path), parameters)
+        if not self.pointer:
+            raise LoadFailure(f"The model can't be loaded: {_reason(path)}")
+
+    @property
+    def trained_context(self) -> int:
+        """The context that the model was trained for, in tokens."""
+        return int(self.library.api.llama_model_n_ctx_train(self.pointer))
+
+    @property
+    def embedding_length(self) -> int:
+        return int(self.library.api.llama_model_n_embd_out(self.pointer))
+
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        """The pointer, which is not freed meanwhile. Raises ServiceUnavailable when the model is unloaded."""
+        with self._changed:
+            if self._closed:
+                raise ServiceUnavailable("The model was unloaded; try again.", retry_after=1)
+            self._users += 1
+        try:
+            yield self.pointer
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Free the weights, once nobody uses them. Contexts must have been freed before."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.wait_for(lambda: self._users == 0)
+        self.library.api.llama_model_free(self.pointer)
+
+
+def _reason(path: Path) -> str:
+    """llama.cpp's first complaint: those after it only repeat that loading failed."""
+    lines = [line.replace(str(path), "the file") for line in recent_errors()]
+    return without_paths(lines[0]) if lines else "llama.cpp gave no reason."

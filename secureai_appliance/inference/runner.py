@@ -1,0 +1,277 @@
+"""The loop of one engine: who runs, one step after another, who has ended.
+
+One thread runs `Runner.run` and alone touches the context. Others submit, cancel and look, under the lock of `changed`,
+which that thread gives up while a step is computed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from secureai_appliance.core.clock import Clock
+from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.inference.context import Context
+from secureai_appliance.inference.generation import FinishReason, Generation, GenerationRequest, Queued, Started
+from secureai_appliance.inference.library import Library
+from secureai_appliance.inference.sampling import Sampler
+from secureai_appliance.inference.sequence import Sequence
+from secureai_appliance.inference.step import Work, plan
+from secureai_appliance.inference.tokens import Vocabulary
+from secureai_appliance.inference.waiting import WaitingList, estimate, retry_after
+
+_log = logging.getLogger(__name__)
+
+# cells are reserved in steps of this many tokens: most clients name no `max_tokens`, and few answers are long
+GROWTH = 256
+_SMOOTHING = 0.1
+_FIRST_GUESS = 0.05
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Lengths and chunks are in tokens; a request that waits longer than `max_wait_seconds` is given up."""
+
+    context_length: int
+    kv_tokens: int
+    slots: int
+    alone_chunk: int
+    mixed_chunk: int
+    max_waiting: int
+    max_wait_seconds: float
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """How many run and wait, of how many slots; steps computed so far; KV tokens reserved."""
+
+    running: int
+    waiting: int
+    slots: int
+    steps: int
+    kv_tokens: int
+
+
+class Runner:
+    """Sequences, and the context that they share."""
+
+    def __init__(
+        self, library: Library, vocabulary: Vocabulary, context: Context, limits: Limits, clock: Clock
+    ) -> None:
+        self.changed = threading.Condition()
+        self.failed = False
+        self._library = library
+        self._vocabulary = vocabulary
+        self._context = context
+        self._limits = limits
+        self._clock = clock
+        self._waiting = WaitingList(limits.max_waiting)
+        self._running: list[Sequence] = []
+        self._free_slots = set(range(limits.slots))
+        self._closing = False
+        self._steps = 0
+        self._arrivals = 0
+        self._step_seconds = _FIRST_GUESS
+
+    # --- for any thread
+
+    def submit(self, request: GenerationRequest, limit: int) -> Generation:
+        """Queue a request that may sample up to `limit` tokens. Raises ServiceUnavailable."""
+        with self.changed:
+            if self._closing or self.failed:
+                raise ServiceUnavailable("The model is being unloaded; try again.", retry_after=1)
+            if self._waiting.full(len(self._free_slots)):
+                raise ServiceUnavailable(
+                    f"The model is busy: {len(self._waiting)} requests are waiting.",
+                    retry_after=retry_after(self._eta(len(self._waiting) + 1)),
+                )
+            generation = Generation(self.wake)
+            self._arrivals += 1
+            now = self._clock.monotonic()
+            self._waiting.add(Sequence(generation, request, limit, self._arrivals, now, list(request.prompt)))
+            if len(self._waiting) > len(self._free_slots):
+                self._tell_positions()
+            self.changed.notify_all()
+        return generation
+
+    def wake(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """End everything as cancelled; `run` returns after the step that is being computed."""
+        with self.changed:
+            self._closing = True
+            self.changed.notify_all()
+
+    def state(self) -> QueueState:
+        with self.changed:
+            return self._state()
+
+    def wait_until(self, wanted: Callable[[QueueState], bool], timeout: float) -> bool:
+        """Wait for a state, looked at after each step and each change; False after `timeout` seconds."""
+        with self.changed:
+            return self.changed.wait_for(lambda: wanted(self._state()), timeout)
+
+    # --- for the engine's thread
+
+    def run(self) -> None:
+        """Until `stop`. However it ends, every generation has had its last event then."""
+        reason: FinishReason = "cancelled"
+        try:
+            while self._prepare():
+                self._step()
+        except Exception:  # noqa: BLE001 - logged, and every caller is told below
+            _log.exception("The engine failed")
+            reason = "error"
+        with self.changed:
+            self.failed = reason == "error"
+            self._closing = True
+            for sequence in [*self._running, *self._waiting.take(lambda _: True)]:
+                self._end(sequence, reason, self._failure() if self.failed else None)
+            self.changed.notify_all()
+
+    def _prepare(self) -> bool:
+        """Wait until there is something to compute; False when it is time to go."""
+        with self.changed:
+            while not self._closing:
+                self._sweep()
+                self._admit()
+                self._grow_all()
+                if self._running:
+                    return True
+                self.changed.wait()
+            return False
+
+    def _sweep(self) -> None:
+        """Let go of those who were cancelled or have waited too long."""
+        for sequence in [s for s in self._running if s.generation.cancelled]:
+            self._end(sequence, "cancelled")
+        for sequence in self._waiting.take(lambda s: s.generation.cancelled):
+            self._end(sequence, "cancelled")
+        latest = self._clock.monotonic() - self._limits.max_wait_seconds
+        for sequence in self._waiting.take(lambda s: not s.started and s.submitted_at < latest):
+            error = ServiceUnavailable(
+                f"The model is busy: the request waited for more than {self._limits.max_wait_seconds:g} seconds.",
+                retry_after=retry_after(self._eta(len(self._waiting) + 1)),
+            )
+            self._end(sequence, "error", error)
+
+    def _admit(self) -> None:
+        while self._free_slots and (sequence := self._waiting.first()) is not None:
+            need = len(sequence.tokens) + min(sequence.remaining, GROWTH)
+            if need > self._kv_free():
+                break
+            self._start(self._waiting.take_first(), need)
+        if len(self._waiting):
+            self._tell_positions()
+
+    def _start(self, sequence: Sequence, reserved: int) -> None:
+        if not self._running:
+            self._context.clear()  # so that one that runs alone finds the same cells each time
+        sequence.slot = min(self._free_slots)
+        self._free_slots.remove(sequence.slot)
+        sequence.reserved = reserved
+        sequence.generation.waiting = None
+        self._running.append(sequence)
+        if not sequence.started:
+            sequence.started = True
+            sequence.sampler = Sampler(self._library, sequence.request.sampling)
+            sequence.generation.publish(Started(sequence.prompt_length, 0))
+        self.changed.notify_all()
+
+    def _grow_all(self) -> None:
+        """Reserve cells for what this step adds. When none are left, the newest make room, and are recomputed later."""
+        for sequence in sorted(self._running, key=lambda s: s.arrival):
+            while sequence in self._running and len(sequence.tokens) > sequence.reserved:
+                more = min(self._kv_free(), GROWTH, sequence.remaining)
+                if more > 0:
+                    sequence.reserved += more
+                else:
+                    self._pause(max(self._running, key=lambda s: s.arrival))
+
+    def _pause(self, sequence: Sequence) -> None:
+        self._leave(sequence)
+        self._waiting.put_back(sequence)
+
+    def _step(self) -> None:
+        context = self._context
+        work = plan(self._running, self._limits.alone_chunk, self._limits.mixed_chunk)
+        context.batch.reset()
+        outputs: list[tuple[Sequence, int]] = []
+        for item in work:
+            sequence = item.sequence
+            tokens = sequence.tokens[sequence.computed : sequence.computed + item.count]
+            index = context.batch.add(sequence.slot, tokens, sequence.computed, output=item.samples)
+            if item.samples:
+                outputs.append((sequence, index))
+        begun = self._clock.monotonic()
+        code = context.decode()
+        if code != 0:
+            self._abandon(work, code)
+            return
+        for item in work:
+            item.sequence.computed += item.count
+        ended = [(sequence, reason) for sequence, index in outputs if (reason := self._sample(sequence, index))]
+        if len(outputs) == len(work):
+            self._step_seconds += _SMOOTHING * (self._clock.monotonic() - begun - self._step_seconds)
+        with self.changed:
+            self._steps += 1
+            for sequence, reason in ended:
+                self._end(sequence, reason)
+            self.changed.notify_all()
+
+    def _sample(self, sequence: Sequence, index: int) -> FinishReason | None:
+        assert sequence.sampler is not None
+        return sequence.accept(sequence.sampler.sample(self._context.pointer, index), self._vocabulary)
+
+    def _abandon(self, work: list[Work], code: int) -> None:
+        """A step failed: those in it end, the others are computed again, because no cell can be trusted."""
+        _log.error("llama_decode returned %d for %d sequences", code, len(work))
+        with self.changed:
+            self._steps += 1
+            self._context.clear()
+            for item in work:
+                self._end(item.sequence, "error", self._failure())
+            for sequence in self._running:
+                sequence.computed = 0
+            self.changed.notify_all()
+
+    def _end(self, sequence: Sequence, reason: FinishReason, error: ServiceUnavailable | None = None) -> None:
+        if sequence in self._running:
+            self._leave(sequence)
+        sequence.finish(reason, error)
+        self.changed.notify_all()
+
+    def _leave(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._context.remove(sequence.slot)
+        self._free_slots.add(sequence.slot)
+        sequence.give_up_slot()
+
+    # --- figures; the lock is held
+
+    def _kv_free(self) -> int:
+        return self._limits.kv_tokens - sum(sequence.reserved for sequence in self._running)
+
+    def _eta(self, position: int) -> float:
+        remaining = [sequence.remaining for sequence in self._running]
+        return estimate(position, remaining, self._limits.slots, self._step_seconds)
+
+    def _tell_positions(self) -> None:
+        for position, sequence in enumerate(self._waiting, start=1):
+            queued = Queued(position, self._eta(position))
+            first_time = sequence.generation.waiting is None and not sequence.started
+            sequence.generation.waiting = queued
+            if first_time:
+                sequence.generation.publish(queued)
+
+    def _state(self) -> QueueState:
+        reserved = self._limits.kv_tokens - self._kv_free()
+        return QueueState(len(self._running), len(self._waiting), self._limits.slots, self._steps, reserved)
+
+    @staticmethod
+    def _failure() -> ServiceUnavailable:
+        return ServiceUnavailable("The model failed while it was answering; try again.", retry_after=1)

@@ -1,0 +1,96 @@
+"""The engine's own side of a generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from secureai_appliance.core.errors import Failure
+from secureai_appliance.inference.generation import Finished, FinishReason, Generation, GenerationRequest, Text, Usage
+from secureai_appliance.inference.sampling import Sampler
+from secureai_appliance.inference.stops import StopMatcher
+from secureai_appliance.inference.tokens import IncrementalText, Vocabulary
+
+_NO_SLOT = -1
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A request from submission to its end.
+
+    `tokens` is the prompt and all that was sampled; the first `computed` of them are in the KV. To go on, the rest must
+    be computed: the prompt at first, one token at each step later, everything again after it lost its place.
+    """
+
+    generation: Generation
+    request: GenerationRequest
+    limit: int
+    arrival: int
+    submitted_at: float
+    tokens: list[int]
+    computed: int = 0
+    reserved: int = 0
+    slot: int = _NO_SLOT
+    started: bool = False
+    sampler: Sampler | None = None
+    _text: IncrementalText = field(default_factory=IncrementalText)
+    _stops: StopMatcher = field(init=False)
+    _unshown: int = 0
+
+    def __post_init__(self) -> None:
+        self._stops = StopMatcher(self.request.stop)
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.request.prompt)
+
+    @property
+    def sampled(self) -> int:
+        return len(self.tokens) - self.prompt_length
+
+    @property
+    def remaining(self) -> int:
+        """How many tokens it may still sample."""
+        return self.limit - self.sampled
+
+    @property
+    def missing(self) -> int:
+        """How many of its tokens are not in the KV yet."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def decoding(self) -> bool:
+        return self.sampled > 0 and self.missing == 1
+
+    def accept(self, token: int, vocabulary: Vocabulary) -> FinishReason | None:
+        """Take a sampled token, publish the text that it completes, and say whether the answer ends with it."""
+        self.tokens.append(token)
+        self._unshown += 1
+        if vocabulary.is_end(token):
+            return "stop"
+        safe, stopped = self._stops.feed(self._text.feed(vocabulary.piece(token)))
+        self._show(safe)
+        if stopped:
+            self._text = IncrementalText()  # a character begun after the stop sequence is not shown either
+            return "stop"
+        return "length" if self.remaining <= 0 else None
+
+    def finish(self, reason: FinishReason, error: Failure | None = None) -> None:
+        """Publish what was held back and the end. The text after a stop sequence is gone already."""
+        rest, _ = self._stops.feed(self._text.flush())
+        self._show(rest + self._stops.flush())
+        if self.sampler is not None:
+            self.sampler.close()
+            self.sampler = None
+        self.generation.waiting = None
+        self.generation.publish(Finished(reason, Usage(self.prompt_length, self.sampled, 0), error))
+
+    def give_up_slot(self) -> None:
+        """Its cells are gone or about to be: all of it must be computed again."""
+        self.slot = _NO_SLOT
+        self.computed = 0
+        self.reserved = 0
+
+    def _show(self, text: str) -> None:
+        if text:
+            self.generation.publish(Text(text, self._unshown))
+            self._unshown = 0

@@ -1,0 +1,39 @@
+"""What one step of the engine computes: a decision about numbers, without llama.cpp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from secureai_appliance.inference.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Work:
+    """The next `count` missing tokens of a sequence; a new token is sampled when they are the last ones."""
+
+    sequence: Sequence
+    count: int
+
+    @property
+    def samples(self) -> bool:
+        return self.count == self.sequence.missing
+
+
+def plan(running: Iterable[Sequence], alone_chunk: int, mixed_chunk: int) -> list[Work]:
+    """One token of everything that decodes, first, so that no prompt stalls a stream; then prompt tokens, oldest first.
+
+    At most `alone_chunk` prompt tokens when nothing decodes, `mixed_chunk` when something does. Both are fixed: the
+    size of the chunks changes the logits, and a seeded request that runs alone must give the same text each time.
+    """
+    sequences = list(running)
+    decoding = [Work(sequence, 1) for sequence in sequences if sequence.decoding]
+    room = mixed_chunk if decoding else alone_chunk
+    prompts: list[Work] = []
+    for sequence in sorted((s for s in sequences if not s.decoding), key=lambda s: s.arrival):
+        if room == 0:
+            break
+        count = min(sequence.missing, room)
+        prompts.append(Work(sequence, count))
+        room -= count
+    return decoding + prompts

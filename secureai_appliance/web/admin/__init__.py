@@ -1,0 +1,1 @@
+"""Server-rendered pages on the same functions as the API."""

@@ -1,0 +1,27 @@
+"""`/`: the first page. Anybody sees where the documentation is; who is signed in sees the models and a first request."""
+
+from __future__ import annotations
+
+from secureai_appliance import __version__
+from secureai_appliance.models import catalogue
+from secureai_appliance.web.addresses import public_url
+from secureai_appliance.web.admin.visitor import visitor
+from secureai_appliance.web.answers import Answer
+from secureai_appliance.web.pages import page
+from secureai_appliance.web.request import Request
+
+
+def show(request: Request[None, None]) -> Answer:
+    parts, caller = request.parts, visitor(request)
+    models = []
+    if caller is not None:
+        with parts.store.read() as db:
+            models = [parts.models.show(row) for row in catalogue.all_models(db)]
+    return page(
+        "welcome.html",
+        version=__version__,
+        caller=caller,
+        models=models,
+        data_folder=str(parts.data.root),
+        base_url=public_url(parts.settings, int(request.environ["SERVER_PORT"])),
+    )

@@ -39,6 +39,8 @@ class Stream:
 
     source: EventSource
     headers: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+    """The completion's id (`resp-…`): what a repeated `Idempotency-Key` is told."""
 
 
 @dataclass

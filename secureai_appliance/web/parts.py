@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.paths import DataFolder
-from secureai_appliance.models.registry import Models
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
 from secureai_appliance.web.metrics import Metrics
+
+if TYPE_CHECKING:
+    # what handles HTTP runs without the engine's libraries loaded
+    from secureai_appliance.models.registry import Models
 
 
 @dataclass(frozen=True)

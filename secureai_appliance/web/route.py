@@ -50,8 +50,12 @@ class Route:
     """Unknown fields are ignored and named in `X-SecureAI-Ignored`, as OpenAI clients expect."""
     streams: bool = False
     """Holds one of the `http.max_streams` places while it runs, and may answer with server-sent events."""
-    shows_secret: bool = False
-    """The answer holds a secret: it is never kept for an idempotent replay."""
+    secret_field: str = ""
+    """The answer's field that holds a secret: an idempotent replay has `details.secret: "shown_once"` in its place."""
+    public_if: str = ""
+    """A boot option; while it is true, `access` is PUBLIC."""
+    content_type: str = "application/json"
+    """Of a successful answer that is not a stream."""
     max_body: int = MB
     errors: tuple[int, ...] = ()
     """Statuses beyond those that every route may answer."""

@@ -1,0 +1,179 @@
+"""Request bodies: read up to a bound, checked as bytes, parsed so that no two readers disagree, decoded strictly."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from secureai_appliance.core.errors import (
+    InvalidJson,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    ValidationError,
+)
+from secureai_appliance.web import decoding
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+MAX_NESTING = 64
+
+# possessive, and content with a string that never ends: linear in the length whatever the bytes are
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TO_ROUND = bytes.maketrans(b"[]{}", b"()()")
+# what could be a number that does not fit 64 bits; only then are numbers looked at one by one
+_LONG_NUMBER = re.compile(rb"\d{19}|[eE]\+?\d{3}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)")
+_INT64 = range(-(2**63), 2**63)
+
+
+def read(environ: dict[str, Any], limit: int) -> bytes:
+    """The whole body, at most `limit` bytes. Raises PayloadTooLarge; ValidationError when it is cut short."""
+    announced = _content_length(environ)
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
+    terminated = bool(environ.get("wsgi.input_terminated"))
+    if announced is None and not terminated:
+        return b""  # WSGI: without a length there is nothing that could be read safely
+    stream = environ["wsgi.input"]
+    body: bytes = stream.read(limit + 1 if announced is None else announced)
+    if len(body) > limit:
+        raise _too_large(limit)
+    if announced is not None and len(body) < announced:
+        raise ValidationError("The body is shorter than its Content-Length.", constraint="content_length")
+    return body
+
+
+def decode(body: bytes, environ: dict[str, Any], kind: type[T], *, ignore_unknown: bool) -> tuple[T, list[str]]:
+    """The struct, and the names of what was ignored (only with `ignore_unknown`).
+
+    Raises UnsupportedMediaType, InvalidJson, ValidationError.
+    """
+    if body:
+        _check_type(environ)
+    value = parse(body)
+    ignored = (
+        decoding.unknown_fields(value, decoding.known_fields(kind))
+        if ignore_unknown and isinstance(value, dict)
+        else []
+    )
+    return decoding.convert(value, kind, decoding.FIELD), ignored
+
+
+def parse(body: bytes) -> Any:
+    """JSON in UTF-8 as Python values. Raises InvalidJson."""
+    if not body.strip():
+        raise InvalidJson("The body is empty; this needs a JSON object.", constraint="json")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as cause:
+        raise InvalidJson("The body is not UTF-8.", constraint="encoding") from cause
+    bare = _STRING.sub(b"", body)
+    _check_nesting(bare)
+    try:
+        value = _load(text, careful=_LONG_NUMBER.search(bare) is not None)
+    except json.JSONDecodeError as cause:
+        raise InvalidJson(
+            f"The body is not JSON: line {cause.lineno}, column {cause.colno}.", constraint="json"
+        ) from cause
+    except RecursionError as cause:
+        raise _too_deep() from cause
+    if _SURROGATE.search(body):
+        _check_surrogates(value)
+    return value
+
+
+def _content_length(environ: dict[str, Any]) -> int | None:
+    text = environ.get("CONTENT_LENGTH", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+        raise ValidationError("The Content-Length is not a length.", constraint="content_length")
+    return int(text)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body has more than {limit} bytes.", details={"max_bytes": limit})
+
+
+def _check_type(environ: dict[str, Any]) -> None:
+    media_type, *parameters = environ.get("CONTENT_TYPE", "").split(";")
+    if not _JSON_TYPE.fullmatch(media_type.strip().lower()):
+        raise UnsupportedMediaType("The body must be JSON: send 'Content-Type: application/json'.")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in {"utf-8", "utf8", "us-ascii"}:
+            raise UnsupportedMediaType("The body must be JSON in UTF-8.")
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed.")
+
+
+def _check_nesting(bare: bytes) -> None:
+    """Refuse what is nested too deep, before a parser recurses into it. `bare` is the body without its strings.
+
+    Each round takes the innermost pairs away, so that what is left after `MAX_NESTING` rounds was deeper. Whether pairs
+    match and are closed is the parser's to say.
+    """
+    brackets = bare.translate(_TO_ROUND, _NOT_BRACKETS)
+    for _ in range(MAX_NESTING):
+        shorter = brackets.replace(b"()", b"")
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    if b"()" in brackets or brackets.count(b"(") > MAX_NESTING:
+        raise _too_deep()
+
+
+def _too_deep() -> InvalidJson:
+    return InvalidJson(f"The body is nested deeper than {MAX_NESTING} levels.", constraint="nesting")
+
+
+def _load(text: str, *, careful: bool) -> Any:
+    if careful:
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_int=_int64,
+            parse_float=_finite,
+        )
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        double = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        shown = double[:100].encode(errors="replace").decode()
+        raise InvalidJson(f"The name '{shown}' occurs twice in one object.", field=shown, constraint="duplicate")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidJson(f"{name} is not JSON.", constraint="json")
+
+
+def _int64(text: str) -> int:
+    if len(text) > 20 or int(text) not in _INT64:
+        raise InvalidJson("A whole number in the body does not fit 64 bits.", constraint="number")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidJson("A number in the body is too large.", constraint="number")
+    return number
+
+
+def _check_surrogates(value: Any) -> None:
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError as cause:
+        raise InvalidJson("The body holds half of a surrogate pair.", constraint="encoding") from cause

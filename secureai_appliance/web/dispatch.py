@@ -1,0 +1,318 @@
+"""From a request to the reply of its handler: match, authenticate, authorise, take a place, decode, run, render."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import bottle
+import msgspec
+
+from secureai_appliance.accounts import keys, sessions
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.core.errors import (
+    AuthenticationError,
+    MethodNotAllowed,
+    NotFound,
+    NotImplementedMethod,
+    PermissionDenied,
+    ServiceUnavailable,
+    ValidationError,
+)
+from secureai_appliance.web import body, idempotency, query, responses
+from secureai_appliance.web.answers import Outcome, Stream
+from secureai_appliance.web.exchange import Exchange
+from secureai_appliance.web.idempotency import Attempt
+from secureai_appliance.web.parts import Parts
+from secureai_appliance.web.request import Request
+from secureai_appliance.web.responses import Frames, Reply
+from secureai_appliance.web.route import Access, Route
+from secureai_appliance.web.sse import Ending, EventStream, Surroundings
+
+API = "/api/"
+VERSIONS = ("v1",)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+BUSY_RETRY_AFTER = 5
+STOPPING_RETRY_AFTER = 10
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_IGNORED_BYTES = 512
+_HOUR = 3600
+_CLIENT_CLOSED_REQUEST = 499
+
+
+class Dispatcher:
+    """Runs the rows of the route table. One per server; safe to use from any thread."""
+
+    def __init__(self, parts: Parts, routes: Sequence[Route], ending: Callable[[], bool]) -> None:
+        """`ending` turns true when what still runs has to end."""
+        self._parts = parts
+        self._ending = ending
+        self._running = idempotency.Running(parts.store)
+        self._places = threading.BoundedSemaphore(parts.settings.max_streams)
+        self._touched: dict[str, int] = {}
+        self._methods = sorted({route.method for route in routes})
+        self._router = bottle.Router()
+        for route in routes:
+            self._router.add(route.path.replace("{", "<").replace("}", ">"), route.method, route)
+
+    def answer(self, exchange: Exchange) -> Reply:
+        """The reply. Raises Failure; anything else that it raises is a defect."""
+        environ = exchange.environ
+        path = _path(environ)
+        if exchange.method not in METHODS:
+            raise NotImplementedMethod("The method is not known here.")
+        if exchange.method == "OPTIONS":
+            return Reply(204, {"Allow": self._allow(path)})
+        route, arguments = self._match(exchange.method, path)
+        exchange.route = route
+        exchange.caller = self._authenticate(route, environ, path)
+        if route.streams:
+            self._take_place(exchange)
+        raw, request = self._decode(exchange, route, arguments)
+        reply = self._run(exchange, route, request, raw)
+        if request.ignored:
+            reply.headers["X-SecureAI-Ignored"] = _ignored_header(request.ignored)
+        return responses.not_modified(reply, environ.get("HTTP_IF_NONE_MATCH"))
+
+    # which route
+
+    def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        found = self._find("GET" if method == "HEAD" else method, path)
+        if found is None:
+            raise MethodNotAllowed(
+                f"The method {method} is not one of this path's.", headers={"Allow": self._allow(path)}
+            )
+        return found
+
+    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        try:
+            route, arguments = self._router.match({"REQUEST_METHOD": method, "PATH_INFO": path})
+        except bottle.HTTPError as error:
+            if error.status_code == 405:
+                return None
+            raise _not_found(path) from None
+        return route, arguments
+
+    def _allow(self, path: str) -> str:
+        methods = self._methods if path == "*" else [method for method in self._methods if self._find(method, path)]
+        return ", ".join(sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}))
+
+    # who asks
+
+    def _authenticate(self, route: Route, environ: dict[str, Any], path: str) -> Caller | None:
+        settings = self._parts.settings
+        if route.access is Access.PUBLIC or (route.public_if and getattr(settings, route.public_if)):
+            return None
+        try:
+            caller = self._caller(environ, path)
+        except AuthenticationError as failure:
+            failure.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')
+            raise
+        if isinstance(route.access, str):
+            caller.require(route.access)
+        return caller
+
+    def _caller(self, environ: dict[str, Any], path: str) -> Caller:
+        now = int(self._parts.clock.now())
+        header = environ.get("HTTP_AUTHORIZATION")
+        if header is not None:
+            scheme, _, secret = header.partition(" ")
+            secret = secret.strip()
+            if scheme.lower() != "bearer" or not secret:
+                raise AuthenticationError("Only 'Authorization: Bearer <api key>' is understood here.")
+            with self._parts.store.read() as db:
+                caller = keys.authenticate(db, secret, now)
+            self._touch(caller, now)
+            return caller
+        # a cookie is for the pages alone: no other site's page can make a browser call the API with it
+        session = None if path.startswith(API) else self._session(environ, now)
+        if session is None:
+            raise AuthenticationError(
+                "This needs an API key: send 'Authorization: Bearer <api key>'.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return session
+
+    def _session(self, environ: dict[str, Any], now: int) -> Caller | None:
+        secret = cookie(environ, sessions.COOKIE)
+        if secret is None:
+            return None
+        with self._parts.store.read() as db:
+            caller = sessions.authenticate(db, secret, now)
+        if caller is not None and environ["REQUEST_METHOD"] not in _SAFE:
+            _require_same_origin(environ)
+        return caller
+
+    def _touch(self, caller: Caller, now: int) -> None:
+        hour = now // _HOUR
+        if caller.key_id is None or self._touched.get(caller.key_id) == hour:
+            return
+        if len(self._touched) > 10_000:
+            self._touched.clear()
+        self._touched[caller.key_id] = hour
+        keys.touch(self._parts.store, caller.key_id, now)
+
+    # what was sent
+
+    def _take_place(self, exchange: Exchange) -> None:
+        if not self._places.acquire(blocking=False):
+            raise ServiceUnavailable(
+                "All places for completions are taken at the moment.", retry_after=BUSY_RETRY_AFTER
+            )
+        gauge = self._parts.metrics.streams_open
+        gauge.inc()
+        exchange.on_close(gauge.dec)
+        exchange.on_close(self._places.release)
+
+    def _decode(self, exchange: Exchange, route: Route, arguments: dict[str, str]) -> tuple[bytes, Request[Any, Any]]:
+        environ = exchange.environ
+        # pages are linked to with parameters of other people's; only the API is strict about them
+        lenient = route.openai or not route.path.startswith(API)
+        struct, ignored = query.decode(
+            environ.get("QUERY_STRING", ""), route.query or query.NoParameters, ignore_unknown=lenient
+        )
+        raw, value = self._body(exchange, route, ignored)
+        request = Request(
+            parts=self._parts,
+            id=exchange.id,
+            environ=environ,
+            path=arguments,
+            body=value,
+            query=struct,
+            caller_or_none=exchange.caller,
+            ignored=tuple(ignored) if route.openai else (),
+            disconnected=lambda: exchange.disconnected() or self._ending(),
+        )
+        return raw, request
+
+    def _body(self, exchange: Exchange, route: Route, ignored: list[str]) -> tuple[bytes, msgspec.Struct | None]:
+        if exchange.method in {"GET", "HEAD"}:
+            return b"", None
+        raw = body.read(exchange.environ, route.max_body)
+        if route.body is not None:
+            value, unknown = body.decode(raw, exchange.environ, route.body, ignore_unknown=route.openai)
+            ignored += unknown
+            return raw, value
+        if raw.strip() not in {b"", b"{}"}:
+            raise ValidationError("This takes no body.", constraint="unknown")
+        return raw, None
+
+    # what is done
+
+    def _run(self, exchange: Exchange, route: Route, request: Request[Any, Any], raw: bytes) -> Reply:
+        attempt = None
+        if route.method == "POST" and exchange.caller is not None:
+            attempt = idempotency.attempt(exchange.environ, _scope(exchange.caller), raw)
+        if route.writes:
+            return self._write(exchange, route, request, attempt)
+        if attempt is None:
+            return self._render(exchange, route, self._handle(route, request))
+        kept = self._running.begin(attempt, int(self._parts.clock.now()))
+        return kept or self._once(exchange, route, request, attempt)
+
+    def _write(self, exchange: Exchange, route: Route, request: Request[Any, Any], attempt: Attempt | None) -> Reply:
+        with self._parts.store.transaction() as tx:
+            if attempt is not None and (kept := idempotency.recorded(tx, attempt, tx.now())) is not None:
+                return kept
+            reply = self._render(exchange, route, route.handler(dataclasses.replace(request, transaction_or_none=tx)))
+            if attempt is not None:
+                idempotency.record(tx, attempt, reply, route.secret_field)
+            return reply
+
+    def _once(self, exchange: Exchange, route: Route, request: Request[Any, Any], attempt: Attempt) -> Reply:
+        try:
+            outcome = self._handle(route, request)
+            reply = self._render(exchange, route, outcome, ended=lambda _: self._running.streamed(attempt))
+        except BaseException:
+            self._running.drop(attempt)
+            raise
+        if isinstance(outcome, Stream):
+            self._running.streaming(attempt, outcome.id)
+        else:
+            self._running.answered(attempt, reply)
+        return reply
+
+    def _handle(self, route: Route, request: Request[Any, Any]) -> Outcome:
+        outcome = route.handler(request)
+        if self._ending() and getattr(outcome, "status", 0) == _CLIENT_CLOSED_REQUEST:
+            # it was told that nobody waits any more; somebody may
+            raise ServiceUnavailable("The server is shutting down.", retry_after=STOPPING_RETRY_AFTER)
+        return outcome
+
+    def _render(
+        self,
+        exchange: Exchange,
+        route: Route,
+        outcome: Outcome,
+        ended: Callable[[Ending], None] = lambda _: None,
+    ) -> Reply:
+        def frames(stream: Stream) -> Frames:
+            around = Surroundings(
+                request_id=exchange.id,
+                clock=self._parts.clock,
+                disconnected=exchange.disconnected,
+                stopping=self._ending,
+                failed=self._parts.metrics.failed,
+            )
+            events = EventStream(stream.source, around, ended)
+            exchange.on_close(events.close)
+            return events
+
+        return responses.render(route, outcome, frames)
+
+
+def cookie(environ: dict[str, Any], name: str) -> str | None:
+    """The value of a cookie, None without it or when the header can't be read."""
+    try:
+        morsel = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(name)
+    except CookieError:
+        return None
+    return morsel.value if morsel is not None else None
+
+
+def _path(environ: dict[str, Any]) -> str:
+    try:
+        path: str = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        raise _not_found("") from None
+    if not path.isprintable():
+        raise _not_found("")
+    return path or "/"
+
+
+def _not_found(path: str) -> NotFound:
+    version = path.removeprefix(API).partition("/")[0]
+    if path.startswith(API) and version[:1] == "v" and version[1:].isdecimal() and version not in VERSIONS:
+        return NotFound(
+            f"There is no version {version} of this API. Versions: {', '.join(VERSIONS)}.",
+            details={"versions": list(VERSIONS)},
+        )
+    return NotFound("There is nothing at this path.")
+
+
+def _scope(caller: Caller) -> str:
+    return f"{caller.user_id}/{caller.key_id or 'session'}"
+
+
+def _require_same_origin(environ: dict[str, Any]) -> None:
+    # the Host was checked to be ours before
+    origin = environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER", "")
+    if urlsplit(origin).netloc.lower() != environ.get("HTTP_HOST", "").lower():
+        raise PermissionDenied("A page of another site can't do this.")
+
+
+def _ignored_header(names: Sequence[str]) -> str:
+    """The names, percent-encoded, as many as fit into 512 bytes."""
+    shown: list[str] = []
+    length = 0
+    for name in names:
+        encoded = quote(name, safe=".")
+        length += len(encoded) + 2
+        if length > _IGNORED_BYTES:
+            break
+        shown.append(encoded)
+    return ", ".join(shown)

@@ -1,0 +1,42 @@
+"""`/healthz`, `/readyz`, `/metrics`: for whoever watches the appliance."""
+
+from __future__ import annotations
+
+import msgspec
+
+from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.web.answers import Answer
+from secureai_appliance.web.metrics import CONTENT_TYPE
+from secureai_appliance.web.request import Request
+
+RETRY_AFTER = 5
+_ALIVE = b'{"status":"ok"}'
+_READY = b'{"status":"ready"}'
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """`ok`: the process answers; `ready`: it can serve."""
+
+    status: str
+
+
+def healthz(_: Request[None, None]) -> Answer:
+    """Alive. Looks at nothing, so that a busy disk or model never makes it late."""
+    return Answer(body=_ALIVE)
+
+
+def readyz(request: Request[None, None]) -> Answer:
+    """Whether requests can be served. Raises ServiceUnavailable with the checks that failed."""
+    failed = [check for check in request.parts.readiness() if not check.ok]
+    if failed:
+        raise ServiceUnavailable(
+            f"Not ready: {', '.join(check.name for check in failed)}.",
+            details={"checks": [{"name": check.name, "message": check.message} for check in failed]},
+            retry_after=RETRY_AFTER,
+        )
+    return Answer(body=_READY)
+
+
+def metrics(request: Request[None, None]) -> Answer:
+    """In Prometheus' text format."""
+    return Answer(body=request.parts.metrics.render(), content_type=CONTENT_TYPE)

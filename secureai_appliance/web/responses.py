@@ -1,0 +1,143 @@
+"""Outcomes and failures become HTTP here and nowhere else: JSON bytes, ETags, 304 and 412, the one error shape."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import msgspec
+
+from secureai_appliance.core.errors import Failure, PreconditionFailed
+from secureai_appliance.web.answers import Answer, Outcome, Stream, WithHeaders
+from secureai_appliance.web.request import Request
+from secureai_appliance.web.route import MB, Route
+
+ETAG_LIMIT = MB
+"""Bodies over this many bytes carry no ETag (ruling 22)."""
+
+JSON = "application/json"
+
+
+class Frames(Protocol):
+    """A body that is made while it is sent."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Reply:
+    """An answer as WSGI wants it, but for the headers that the gateway puts on every one."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | Frames = b""
+
+    @property
+    def status_line(self) -> str:
+        return f"{self.status} {_REASONS.get(self.status, 'Unknown')}"
+
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+class ErrorBody(msgspec.Struct, kw_only=True):
+    """What went wrong. `code` and `param` are for OpenAI clients and null when unused."""
+
+    type: str
+    message: str
+    details: dict[str, Any]
+    code: str | None
+    param: str | None
+    request_id: str
+    retry_after: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Error(msgspec.Struct, kw_only=True):
+    """The one shape of every error."""
+
+    error: ErrorBody
+
+
+def error_json(failure: Failure, request_id: str) -> bytes:
+    """The error shape as JSON: the body of a reply, or the data of a stream's one error event."""
+    return msgspec.json.encode(
+        Error(
+            error=ErrorBody(
+                type=failure.type,
+                message=failure.message,
+                details=failure.details,
+                code=failure.code,
+                param=failure.param,
+                request_id=request_id,
+                retry_after=msgspec.UNSET if failure.retry_after is None else failure.retry_after,
+            )
+        )
+    )
+
+
+def render_failure(failure: Failure, request_id: str) -> Reply:
+    """A failure as a reply."""
+    headers = {"Content-Type": JSON, **failure.headers}
+    if failure.retry_after is not None:
+        headers["Retry-After"] = str(failure.retry_after)
+    return Reply(failure.status, headers, error_json(failure, request_id))
+
+
+def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -> Reply:
+    """What a handler gave back, as a reply. `frames` starts the framing of a stream."""
+    if outcome is None:
+        return Reply(204)
+    if isinstance(outcome, Stream):
+        headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", **outcome.headers}
+        # a proxy that buffers would hold the first token back
+        headers["X-Accel-Buffering"] = "no"
+        return Reply(200, headers, frames(outcome))
+    if isinstance(outcome, Answer):
+        headers = {"Content-Type": outcome.content_type} if outcome.body or outcome.status == 200 else {}
+        return Reply(outcome.status, {**headers, **outcome.headers}, outcome.body)
+    struct, extra = (outcome.body, outcome.headers) if isinstance(outcome, WithHeaders) else (outcome, {})
+    body = msgspec.json.encode(struct)
+    headers = {"Content-Type": JSON, **extra}
+    if route.method == "GET" and route.status == 200 and len(body) <= ETAG_LIMIT:
+        headers["ETag"] = etag(body)
+    return Reply(route.status, headers, body)
+
+
+def etag(body: bytes) -> str:
+    """A strong entity tag: the same tag, the same bytes."""
+    return f'"{urlsafe_b64encode(hashlib.sha256(body).digest()[:18]).decode()}"'
+
+
+def not_modified(reply: Reply, if_none_match: str | None) -> Reply:
+    """An empty 304 instead of `reply` when the client has these bytes already (RFC 9110, 13.1.2: weak comparison)."""
+    tag = reply.headers.get("ETag")
+    if reply.status != 200 or tag is None or if_none_match is None or not _names(if_none_match, tag, weak=True):
+        return reply
+    kept = {name: value for name, value in reply.headers.items() if name != "Content-Type"}
+    return Reply(304, kept)
+
+
+def require_match(request: Request[Any, Any], current: msgspec.Struct) -> None:
+    """Raise PreconditionFailed unless `If-Match`, when it was sent, names what the resource's GET answers now.
+
+    Call it inside the write transaction, with the struct that a GET would give.
+    """
+    wanted = request.environ.get("HTTP_IF_MATCH")
+    if wanted is not None and not _names(wanted, etag(msgspec.json.encode(current)), weak=False):
+        raise PreconditionFailed("The resource has changed since it was read: read it again and repeat the change.")
+
+
+def _names(header: str, tag: str, *, weak: bool) -> bool:
+    if header.strip() == "*":
+        return True
+    # our tags hold no comma, so that a plain split never cuts one of ours in two
+    given = [part.strip() for part in header.split(",")]
+    if weak:
+        given = [part.removeprefix("W/") for part in given]
+    return tag in given

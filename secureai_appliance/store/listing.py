@@ -58,9 +58,9 @@ class Page(msgspec.Struct, Generic[T], kw_only=True):
 class ListSpec(Generic[T]):
     """How one list is read: constant SQL, nothing of it from the caller.
 
-    `source` is what stands after FROM, with the columns `row_id` (unique, growing) and `created_at`. `sortable` maps the
-    names that `sort` takes to expressions that are never NULL. `search` are the expressions that `q` looks into. `read`
-    makes an item of the row of `columns`.
+    `source` is what stands after FROM, with the columns `row_id` (unique, growing) and `created_at`. `sortable` maps
+    the names that `sort` takes to expressions that are never NULL. `search` are the expressions that `q` looks into.
+    `read` makes an item of the row of `columns`.
     """
 
     columns: str

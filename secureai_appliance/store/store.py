@@ -73,9 +73,9 @@ class Store:
     def transaction(self) -> AbstractContextManager[Transaction]:
         """The only way to write: `with store.transaction() as tx`.
 
-        When the `with` has ended without an error, the change survives a power cut. What the body raises undoes what the
-        body did, and comes out as it is. Raises ServiceUnavailable, with nothing changed, when storage can't be written.
-        Short bodies only: all writers wait for each other. Not nestable: pass `tx` on.
+        When the `with` has ended without an error, the change survives a power cut. What the body raises undoes what
+        the body did, and comes out as it is. Raises ServiceUnavailable, with nothing changed, when storage can't be
+        written. Short bodies only: all writers wait for each other. Not nestable: pass `tx` on.
         """
         return self._writer.transaction()
 

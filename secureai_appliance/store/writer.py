@@ -171,6 +171,7 @@ class Writer:
             except apsw.Error:
                 # nothing is lost: the next start reads the log
                 log.exception("the log could not be written back at the end")
+                self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close()
 
     @contextmanager
@@ -262,8 +263,9 @@ class Writer:
         try:
             self._connection.execute("COMMIT" if group.changed else "ROLLBACK")
         except apsw.Error as cause:
-            self._abandon(group, cause)
+            self._roll_back()
             self._overwrite_failed_commit()
+            self._abandon(group, cause)
         except BaseException:
             group.settle(stored=not self._connection.in_transaction)
             raise

@@ -6,7 +6,8 @@ CREATE TABLE instance (
     instance_id TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     last_time INTEGER NOT NULL,
-    key_check BLOB
+    key_check BLOB,
+    probe INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE users (

@@ -12,10 +12,10 @@ from secureai_appliance.core.errors import ValidationError
 from secureai_appliance.inference.context import Context, ContextOptions
 from secureai_appliance.inference.cores import usable_cores
 from secureai_appliance.inference.generation import Generation, GenerationRequest
-from secureai_appliance.inference.gguf import GgufInfo, read_gguf
+from secureai_appliance.inference.gguf import GgufInfo
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.memory import available_memory, predict, require_memory
-from secureai_appliance.inference.model import LoadedModel
+from secureai_appliance.inference.model import LoadedModel, describe_model
 from secureai_appliance.inference.runner import Limits, QueueState, Runner
 from secureai_appliance.inference.stops import StopMatcher
 from secureai_appliance.inference.template import ChatTemplate
@@ -135,7 +135,9 @@ class Engine:
         model.close()
 
     def _load(self, path: Path) -> tuple[LoadedModel, Context, Runner]:
-        info = _read(path)
+        info = describe_model(path)
+        if info.is_embedding:
+            raise LoadFailure("The model makes embeddings; it can't write text.")
         limits = self._limits(info)
         batch = limits.alone_chunk + limits.slots
         require_memory(predict(info, limits.kv_tokens, batch, limits.slots), available_memory())
@@ -167,15 +169,6 @@ class Engine:
             max_waiting=options.max_waiting,
             max_wait_seconds=options.max_wait_seconds,
         )
-
-
-def _read(path: Path) -> GgufInfo:
-    try:
-        return read_gguf(path)
-    except OSError as cause:
-        raise LoadFailure("The model file can't be read.") from cause
-    except ValueError as cause:
-        raise LoadFailure(str(cause)) from cause
 
 
 def _template(info: GgufInfo, vocabulary: Vocabulary) -> ChatTemplate | None:

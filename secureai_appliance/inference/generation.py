@@ -31,7 +31,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of the prompt, sampled for the answer (the one that ended it included), and of the prompt but not computed."""
+    """Tokens: of the prompt; sampled (the one that ended the answer included); of the prompt but not computed."""
 
     prompt_tokens: int
     completion_tokens: int

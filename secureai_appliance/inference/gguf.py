@@ -58,8 +58,8 @@ class GgufInfo:
     """A model file's own description.
 
     `parameters` counts the elements of all tensors. `context_length` is what the model was trained for, in tokens,
-    0 when the file doesn't say. `kv_bytes_per_token` is what one token of context costs in memory at 16 bits. `fingerprint` is
-    8 hex digits over header and size: it tells files apart, it is no checksum.
+    0 when the file doesn't say. `kv_bytes_per_token` is what one token of context costs in memory at 16 bits.
+    `fingerprint` is 8 hex digits over header and size: it tells files apart, it is no checksum.
     """
 
     architecture: str

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.inference.gguf import GgufInfo, read_gguf
 from secureai_appliance.inference.library import Library, LoadFailure, load_library, recent_errors, without_paths
 
 
@@ -60,6 +61,16 @@ class LoadedModel:
             self._closed = True
             self._changed.wait_for(lambda: self._users == 0)
         self.library.api.llama_model_free(self.pointer)
+
+
+def describe_model(path: Path) -> GgufInfo:
+    """What the file says about itself. Raises LoadFailure."""
+    try:
+        return read_gguf(path)
+    except OSError as cause:
+        raise LoadFailure("The model file can't be read.") from cause
+    except ValueError as cause:
+        raise LoadFailure(str(cause)) from cause
 
 
 def _reason(path: Path) -> str:

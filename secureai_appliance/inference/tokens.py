@@ -71,7 +71,7 @@ class Vocabulary:
         return self._surround(tokens) if add_special else tokens
 
     def tokenize_segments(self, segments: Iterable[Segment]) -> list[int]:
-        """The tokens of a rendered prompt, begun as the model wants it; control tokens come from trusted segments alone."""
+        """The tokens of a rendered prompt, begun as the model wants it. Only trusted text gives control tokens."""
         tokens: list[int] = []
         for segment in segments:
             tokens += self.tokenize(segment.text, control=segment.trusted)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def make(entry: dict[str, Any], cached: Path) -> None:
 
 def place(cached: Path, target: Path) -> None:
     """A hard link where the file system has them, else a copy; under its own name only when it is whole."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         try:
             os.link(cached, beside)

@@ -257,5 +257,6 @@ ready_package
 if [ "$purpose" = test ]; then
     ready_packages test "$here/requirements-test.txt"
     system_tools 'The tests in a browser' 'chromium chromium-driver' 'chromium chromedriver' chromium chromedriver || :
+    system_tools 'The tests of the printed commands' curl curl curl || :
     ready_node_client
 fi

@@ -157,8 +157,7 @@ class Writer:
         """Write the whole log back into the file and cut it to nothing. Raises ServiceUnavailable."""
         with self._alone():
             try:
-                self._connection.set_busy_timeout(int(self._patience * 1000))
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._truncate_log()
             except apsw.Error as cause:
                 raise write_failure(cause) from cause
 
@@ -167,12 +166,20 @@ class Writer:
         with self._alone():
             self._closed = True
             try:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            except apsw.Error:
+                self._truncate_log()
+            except apsw.Error as cause:
                 # nothing is lost: the next start reads the log
-                log.exception("the log could not be written back at the end")
+                log.error("the log could not be written back at the end: %s: %s", type(cause).__name__, cause)
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            self._connection.close()
+            try:
+                self._connection.close()
+            except apsw.Error as cause:
+                log.error("the empty log could not be deleted: %s: %s", type(cause).__name__, cause)
+
+    def _truncate_log(self) -> None:
+        # waits for readers, which are done within a second
+        self._connection.set_busy_timeout(int(self._patience * 1000))
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -214,8 +214,8 @@ class PowerCutVFS(_WatchedVFS, Generic[W]):
     """Keeps beside the real files what would be left of them, and takes a picture before operations that `when` picks.
 
     The run goes on after a picture, so that one run gives many cuts. What was not synced is lost; with `seed`, some of it
-    is there all the same, as disks do it. A file's name is durable from the first sync of the file on, because SQLite then
-    syncs the folder too.
+    is there all the same, as disks do it. The first sync of a new file syncs the folder as well, as SQLite does it: from
+    then on the file's name is durable, and names that were deleted before are gone.
     """
 
     def __init__(
@@ -250,8 +250,17 @@ class PowerCutVFS(_WatchedVFS, Generic[W]):
             self._disks[file].pending.append((offset, data))
 
     def synced(self, file: str | None) -> None:
-        if file is not None:
-            self._disks[file].sync()
+        if file is None:
+            return
+        new = self._disks[file].durable is None or self._disks[file].deleted
+        self._disks[file].sync()
+        if new:
+            self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        for name, disk in self._disks.items():
+            if disk.deleted:
+                self._disks[name] = _Disk()
 
     def truncated(self, file: str | None, size: int) -> None:
         if file is not None:

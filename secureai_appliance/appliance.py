@@ -66,14 +66,14 @@ class Appliance:
         _use_tmp(self._data.tmp)
         self.store, self.sealer = open_store(settings, clock, create=True)
         self.first_start = self._prepare()
-        self._models = Models(
+        self.models = Models(
             self.store, clock, self._data.models, loader(settings), context_length=settings.context_length
         )
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
-        parts = Parts(settings, self._data, clock, self.store, self._models, self._metrics, self._readiness)
+        parts = Parts(settings, self._data, clock, self.store, self.models, self._metrics, self._readiness)
         self._server = Server(parts, self._socket)
-        self._checking = threading.Thread(target=self._models.check, name="check models", daemon=True)
+        self._checking = threading.Thread(target=self.models.check, name="check models", daemon=True)
 
     @property
     def address(self) -> str:
@@ -89,7 +89,7 @@ class Appliance:
     def stop(self) -> None:
         """Accept nothing new, let what runs end or end it within 10 s, then close the models and the file."""
         self._server.stop(GRACE_SECONDS)
-        self._models.close(timeout=2.0)
+        self.models.close(timeout=2.0)
         self.store.close()
         self._lock.release()
         log.info("stopped")
@@ -105,7 +105,7 @@ class Appliance:
             return _first_start(tx)
 
     def _queues(self) -> Iterator[QueueDepth]:
-        for name, loaded in self._models.in_memory().items():
+        for name, loaded in self.models.in_memory().items():
             if isinstance(loaded, Engine):
                 state = loaded.queue()
                 yield QueueDepth(name, state.running, state.waiting)
@@ -115,7 +115,7 @@ class Appliance:
 
     def _check_default_model(self) -> Check:
         with self.store.read() as db:
-            shown = self._models.show(catalogue.find(db, "default"))
+            shown = self.models.show(catalogue.find(db, "default"))
         return Check("default model", shown.status != "failed", shown.failure or "")
 
 

@@ -6,9 +6,18 @@ from __future__ import annotations
 
 from functools import cache
 
+from secureai_appliance.accounts.keys import Key, KeyCreate, KeyCreated, KeyPatch
+from secureai_appliance.accounts.users import Me
+from secureai_appliance.conversations.answers import ChatCompletion
+from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
+from secureai_appliance.conversations.messages import ChatRequest
+from secureai_appliance.models.catalogue import Model, ModelPage
+from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
+from secureai_appliance.web.admin import sign_in, welcome
+from secureai_appliance.web.api import completions, embeddings, keys, me, models
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
-from secureai_appliance.web.route import Access, Route
+from secureai_appliance.web.route import MB, Access, Route
 
 PUBLIC = Access.PUBLIC
 HTML = "text/html; charset=utf-8"
@@ -19,12 +28,30 @@ def route_table() -> tuple[Route, ...]:
     """The table. OpenAPI, the documentation, the limits and the access test are made from it."""
     # fmt: off
     return (
+        Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, answer=ChatCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, answer=EmbeddingList, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+
+        Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases", "Models", query=ListQuery, answer=ModelPage, openai=True),
+        Route("GET", "/api/v1/models/{id}", models.show, "models:read", "One model", "Models", answer=Model, openai=True, errors=(404,)),
+        Route("GET", "/api/v1/models/{id}/queue", models.queue, "models:read", "How busy a model is", "Models", answer=models.Queue, errors=(404,)),
+
+        Route("GET", "/api/v1/me", me.show, Access.SIGNED_IN, "Who the caller is", "Users", answer=Me),
+        Route("GET", "/api/v1/keys", keys.index, "keys:read", "The caller's keys", "API keys", query=ListQuery, answer=Page[Key]),
+        Route("POST", "/api/v1/keys", keys.create, "keys:write", "Make a key; it is shown this once", "API keys", body=KeyCreate, answer=KeyCreated, status=201, writes=True, secret_field="key", errors=(409, 422)),
+        Route("GET", "/api/v1/keys/{id}", keys.show, "keys:read", "One key", "API keys", answer=Key, errors=(404,)),
+        Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Rename a key or move its expiry", "API keys", body=KeyPatch, answer=Key, writes=True, errors=(404, 412)),
+        Route("DELETE", "/api/v1/keys/{id}", keys.delete, "keys:write", "Revoke a key", "API keys", status=204, writes=True, errors=(404, 412)),
+
         Route("GET", "/api/v1/openapi.json", openapi.show, PUBLIC, "This description, as OpenAPI 3.1", "Service", answer=dict),
 
         Route("GET", "/healthz", health.healthz, PUBLIC, "Is the process alive?", "Service", answer=health.Health, limit="none"),
         Route("GET", "/readyz", health.readyz, PUBLIC, "Can requests be served?", "Service", answer=health.Health, limit="none"),
         Route("GET", "/metrics", health.metrics, "metrics:read", "Metrics for Prometheus", "Service", public_if="metrics_public", content_type=METRICS_TYPE, limit="none"),
 
+        Route("GET", "/", welcome.show, PUBLIC, "First page", content_type=HTML, limit="none"),
+        Route("GET", "/sign-in/{token}", sign_in.show, PUBLIC, "A one-time sign-in link", content_type=HTML, limit="none"),
+        Route("POST", "/sign-in/{token}", sign_in.redeem, PUBLIC, "Sign in", content_type=HTML, status=303, writes=True, limit="none"),
+        Route("POST", "/sign-out", sign_in.sign_out, PUBLIC, "Sign out", content_type=HTML, status=303, writes=True, limit="none"),
         Route("GET", "/docs", docs.show, PUBLIC, "This documentation", content_type=HTML, limit="none"),
         Route("GET", "/static/{file}", static.serve, PUBLIC, "Styles", query=static.Version, limit="none"),
     )

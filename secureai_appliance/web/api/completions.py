@@ -46,7 +46,7 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
         completion.begin()
         if body.stream:
             streamed = True
-            return Stream(ChunkSource(completion, parts.metrics))
+            return Stream(ChunkSource(completion, parts.metrics), id=completion.id)
         return completion.whole(request.disconnected)
     except ClientGone:
         return Answer(CLIENT_CLOSED_REQUEST)

@@ -82,14 +82,12 @@ def _distrust_the_file(connection: apsw.Connection) -> None:
 def use_temporary_folder() -> None:
     """Send SQLite's temporary files where `SQLITE_TMPDIR` or `TMPDIR` point now.
 
-    SQLite reads both variables once, when it is imported, which is before the data folder is known.
+    SQLite itself reads both variables once, when it is imported, which is before the data folder is known.
     """
-    folder = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR")
-    if not folder:
-        return
+    folder = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or ""
+    quoted = folder.replace("'", "''")
     connection = apsw.Connection(":memory:")
     try:
-        quoted = folder.replace("'", "''")
         connection.execute(f"PRAGMA temp_store_directory = '{quoted}'")
     finally:
         connection.close()

@@ -54,8 +54,8 @@ class Store:
         processes included. Raises StartupError; for a newer schema (exit code 5) or a foreign file nothing is changed.
         """
         options = Options(vfs, synchronous, patience)
-        use_temporary_folder()
         try:
+            use_temporary_folder()
             with migrations.only_one_process(path.parent):
                 migrations.refuse_strangers(identify(path, options), path)
                 create_file(path)

@@ -108,7 +108,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:
-        self._counted = addr[0]
+        self._counted: str | None = addr[0]
         self._request_started: float | None = None
         self._linger_until: float | None = None
         server.open_by_address[addr[0]] += 1
@@ -116,9 +116,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def del_channel(self, map: Any = None) -> None:
         super().del_channel(map)
-        counts, self._counted = self.server.open_by_address, ""
-        if self._counted in counts:
-            counts[self._counted] -= 1
+        address, self._counted = self._counted, None
+        if address is None:
+            return
+        counts = self.server.open_by_address
+        counts[address] -= 1
+        if not counts[address]:
+            del counts[address]
 
     def received(self, data: bytes) -> bool:
         if self._linger_until is not None:

@@ -79,7 +79,7 @@ def explain(message: str, place: Place = FIELD) -> ValidationError:
     """The failure that msgspec's `message` stands for."""
     match = _PATH.match(message)
     what, path = (match["what"], match["path"] or "") if match else (message, "")
-    steps = [step["name"] or step["index"] for step in _STEP.finditer(path)]
+    steps = [step["name"] or step["index"] for step in _STEP.finditer(path.replace("[...]", ""))]
     for pattern, text, constraint in _TABLE:
         found = pattern.fullmatch(what)
         if found is None:

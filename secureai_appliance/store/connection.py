@@ -62,6 +62,7 @@ def _configure(connection: apsw.Connection, options: Options) -> None:
     connection.set_busy_timeout(int(options.patience * 1000))
     _distrust_the_file(connection)
     connection.pragma("foreign_keys", True)
+    connection.pragma("recursive_triggers", True)
     connection.pragma("synchronous", options.synchronous)
     connection.pragma("temp_store", 1)
     connection.pragma("cache_size", -8000)

@@ -99,16 +99,18 @@ class Store:
             connection = open_reader(self.path, self._options)
         except apsw.Error as cause:
             raise read_failure(cause) from cause
+        found: list[str] = []
         try:
-            found = [row[0] for row in connection.execute(f"PRAGMA {check}") if row[0] != "ok"]
-            orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
-            return found + [f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in orphans]
+            found += [row[0] for row in connection.execute(f"PRAGMA {check}") if row[0] != "ok"]
+            for table, row_id, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+                found.append(f"row {row_id} of {table} refers to a missing row of {parent}")
         except apsw.CorruptError as cause:
-            return [str(cause)]
+            found.append(str(cause))
         except apsw.Error as cause:
             raise read_failure(cause) from cause
         finally:
             connection.close()
+        return found
 
     def close(self) -> None:
         """Finish what runs, write the log back, close. Readers that are still at work end on their own."""

@@ -27,7 +27,7 @@ Answered = Cut[set[str]]
 
 
 def kill_under_load(path: Path, round_: int, after: int) -> set[str]:
-    """Start a process that writes, kill it once `after` writes were answered; all that were answered until it was dead."""
+    """Start a process that writes and kill it once `after` writes were answered; all that it answered in its life."""
     command = [sys.executable, "-m", "tests.support.write_load", str(path), f"r{round_}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
         assert process.stdout is not None
@@ -63,7 +63,7 @@ def power_cuts(
     synchronous: Synchronous = "FULL",
     seed: int | None = None,
 ) -> list[Answered]:
-    """Pictures of the disk at `wanted` random operations, while 8 writers work and the log is written back now and then."""
+    """Pictures of the disk at `wanted` random operations, while 8 writers work and the log is written back often."""
     monkeypatch.setattr("secureai_appliance.store.writer.CHECKPOINT_PAGES", 40)
     answered: list[str] = []
     chance = random.Random(seed)

@@ -223,19 +223,26 @@ def test_a_unique_violation_of_a_primary_key_names_all_of_its_columns(store: Sto
 
 
 @pytest.mark.parametrize(
-    "sql",
+    "values",
     [
-        "INSERT INTO sessions VALUES (x'01', 'usr-nobody', 0, 0)",
-        "INSERT INTO users (id, email, name, role, tier, created_at, updated_at) VALUES ('u', 'e', 'n', 'king', 'free', 0, 0)",
-        "INSERT INTO users (id, email, name, role, tier, created_at, updated_at) VALUES ('u', 'e', 'n', 'user', 'free', 'x', 0)",
-        "INSERT INTO users (id, email, name, role, tier, created_at, updated_at) VALUES ('u', NULL, 'n', 'user', 'free', 0, 0)",
+        "'k1', 'usr-nobody', 'n', x'01', 'p', 0, 0",
+        "'k1', 'usr-ada', NULL, x'01', 'p', 0, 0",
+        "'k1', 'usr-ada', 'n', x'01', 'p', 'yesterday', 0",
     ],
-    ids=["foreign key", "check", "type", "not null"],
+    ids=["foreign key", "not null", "type"],
 )
-def test_a_row_against_the_schema_is_an_integrity_violation(store: Store, sql: str) -> None:
+def test_a_row_against_the_schema_is_an_integrity_violation(store: Store, values: str) -> None:
+    write_user(store, "ada")
+    columns = "id, user_id, name, secret_hash, prefix, created_at, updated_at"
     with store.transaction() as tx, pytest.raises(IntegrityViolation) as caught:
-        tx.run(sql)
+        tx.run(f"INSERT INTO api_keys ({columns}) VALUES ({values})")
     assert not isinstance(caught.value, UniqueViolation)
+
+
+def test_a_role_that_does_not_exist_is_an_integrity_violation(store: Store) -> None:
+    write_user(store, "ada")
+    with store.transaction() as tx, pytest.raises(IntegrityViolation):
+        tx.run("UPDATE users SET role = 'king'")
 
 
 def test_addresses_are_unique_in_any_case_of_letters(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Threads that write, started one after the other, each known to wait in the writer's queue before the next one starts."""
+"""Threads that write: each is known to wait in the writer's queue before the next one starts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Queue:
         def work() -> None:
             try:
                 write()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (it is the outcome)
                 self.outcomes[number] = error
 
         thread = threading.Thread(target=work)

@@ -12,7 +12,8 @@ def add_user(tx: Transaction, name: str) -> None:
     """Two rows that belong together."""
     now = tx.now()
     tx.run(
-        "INSERT INTO users (id, email, name, role, tier, created_at, updated_at) VALUES (?, ?, ?, 'user', 'free', ?, ?)",
+        "INSERT INTO users (id, email, name, role, tier, created_at, updated_at)"
+        " VALUES (?, ?, ?, 'user', 'free', ?, ?)",
         *(f"usr-{name}", f"{name}@example.test", name, now, now),
     )
     tx.run(
@@ -45,7 +46,7 @@ def halves(db: Reader) -> list[object]:
 
 def losses(path: Path, answered: set[str]) -> set[str]:
     """What of `answered` is missing in the file; it must be sound and hold no half of a transaction besides."""
-    store = Store.open(path, clock=FakeClock())
+    store = Store.open(path, clock=FakeClock(), synchronous="OFF")
     try:
         assert store.integrity(quick=False) == []
         with store.read() as db:

@@ -40,16 +40,16 @@ class _File(apsw.VFSFile):
         """What was injected is expected, and reaches SQLite as a result code."""
         return True
 
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: Any, offset: int) -> None:
         with self._vfs.around("write", self._file):
             super().xWrite(data, offset)
             self._vfs.written(self._file, offset, bytes(data))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         with self._vfs.around("sync", self._file):
             self._vfs.synced(self._file)
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:
         with self._vfs.around("truncate", self._file):
             super().xTruncate(newsize)
             self._vfs.truncated(self._file, newsize)
@@ -89,13 +89,13 @@ class _WatchedVFS(apsw.VFS):
             n for (operation, file), n in self.counted.items() if operation == "sync" and str(file).endswith(suffix)
         )
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
         with self.lock:
             path = _name(name)
             self.opened(Path(path) if path else None)
             return _File(self, name, flags)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         with self.around("delete", Path(filename).name):
             super().xDelete(filename, syncdir)
             self.deleted(Path(filename).name, syncdir)
@@ -213,9 +213,9 @@ class Cut(Generic[W]):
 class PowerCutVFS(_WatchedVFS, Generic[W]):
     """Keeps beside the real files what would be left of them, and takes a picture before operations that `when` picks.
 
-    The run goes on after a picture, so that one run gives many cuts. What was not synced is lost; with `seed`, some of it
-    is there all the same, as disks do it. The first sync of a new file syncs the folder as well, as SQLite does it: from
-    then on the file's name is durable, and names that were deleted before are gone.
+    The run goes on after a picture, so that one run gives many cuts. What was not synced is lost; with `seed`, some of
+    it is there all the same, as disks do it. The first sync of a new file syncs the folder as well, as SQLite does it:
+    from then on the file's name is durable, and names that were deleted before are gone.
     """
 
     def __init__(

@@ -48,6 +48,7 @@ class Handle:
         self._failure: str | None = None
         self._retry_at = 0.0
         self._cooldown = _FIRST_COOLDOWN
+        self._wanted = False
 
     @property
     def status(self) -> Status:
@@ -79,22 +80,39 @@ class Handle:
                     code="model_failed",
                     retry_after=max(1, round(self._cooldown)),
                 )
+            if self._status == "available":
+                raise ServiceUnavailable(f"The model '{self._name}' was taken out of memory.", retry_after=1)
             return self._loaded if self._status == "loaded" else None
 
-    def begin(self, now: float) -> bool:
-        """Claim the loading of the model; False when it is there, under way or cooling down."""
+    def begin(self, now: float, *, load: bool = True) -> bool:
+        """Claim the loading of the model, or the probing; False when it is there, under way or cooling down.
+
+        Who wants it loaded while it is only being probed is remembered: `rest` is then refused.
+        """
         with self._changed:
             dead = self._loaded is not None and self._loaded.failed
             cooling = self._status == "failed" and now < self._retry_at
-            if self._status == "loading" or cooling or (self._status == "loaded" and not dead):
+            if self._status == "loading":
+                self._wanted = self._wanted or load
                 return False
-            self._status, self._loaded = "loading", None
+            if cooling or (self._status == "loaded" and not dead):
+                return False
+            self._status, self._loaded, self._wanted = "loading", None, load
             return True
 
-    def succeed(self, loaded: Loaded | None) -> None:
-        """Loading ended well; None: it was only probed."""
+    def rest(self) -> bool:
+        """A probe ended well: leave the place empty. False when somebody waits, so that the model is to be read now."""
         with self._changed:
-            self._status = "available" if loaded is None else "loaded"
+            if self._wanted:
+                return False
+            self._status, self._failure, self._cooldown = "available", None, _FIRST_COOLDOWN
+            self._changed.notify_all()
+            return True
+
+    def succeed(self, loaded: Loaded) -> None:
+        """Loading ended well."""
+        with self._changed:
+            self._status = "loaded"
             self._loaded, self._failure, self._cooldown = loaded, None, _FIRST_COOLDOWN
             self._changed.notify_all()
 
@@ -165,7 +183,7 @@ class Models:
             unknown = [row for row in catalogue.all_models(db) if row.probed_build is None]
         for row in unknown:
             handle = self._handle(row)
-            if handle.begin(self._clock.monotonic()):
+            if handle.begin(self._clock.monotonic(), load=False):
                 self._fill(row, handle, load=False)
 
     def close(self, timeout: float) -> None:
@@ -196,8 +214,9 @@ class Models:
         """Probe if need be, then read. Every way out ends the waiting of those who wait on `handle`."""
         try:
             self._probe_once(row)
-            path = self._folder / row.file
-            loaded = self._loader.load(path, row.kind) if load else None
+            if not load and handle.rest():
+                return
+            loaded = self._loader.load(self._folder / row.file, row.kind)
         except LoadFailure as failure:
             log.warning("the model %s can't be loaded: %s", row.id, failure)
             handle.fail(str(failure), self._clock.monotonic())

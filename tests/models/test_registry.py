@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,34 @@ def test_a_model_is_probed_once_for_a_build_and_never_again(models: Models, fake
     assert fake.probed == ["tiny.gguf"]
 
 
+def test_who_asks_while_a_model_is_only_probed_gets_it_loaded(
+    models: Models, fake: FakeLoader, row: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probing, go_on = threading.Event(), threading.Event()
+
+    def probe(path: Path, kind: Kind) -> str | None:
+        probing.set()
+        assert go_on.wait(LONG)
+        return None
+
+    monkeypatch.setattr(models, "_loader", Loader(lambda: "build-1", probe, fake._load))
+    checking = threading.Thread(target=models.check)
+    checking.start()
+    assert probing.wait(LONG)
+    handle = models.chat(row)
+    go_on.set()
+    assert handle.wait(LONG) is not None
+    checking.join(LONG)
+
+
+def test_who_waits_for_a_model_when_the_appliance_stops_is_told(models: Models, row: ModelRow) -> None:
+    handle = models.chat(row)
+    assert handle.wait(LONG) is not None
+    models.close(LONG)
+    with pytest.raises(ServiceUnavailable, match="out of memory"):
+        handle.wait(LONG)
+
+
 def test_a_model_that_its_probe_refuses_is_failed_and_says_why(
     models: Models, fake: FakeLoader, row: ModelRow, clock: FakeClock
 ) -> None:
@@ -178,7 +207,9 @@ def test_a_model_that_arrives_after_closing_is_freed_at_once(models: Models, fak
     handle = models.chat(row)
     models.close(LONG)
     fake.gate.set()
-    handle.wait(LONG)
+    # whoever waits may see it just before it is taken away again
+    with contextlib.suppress(ServiceUnavailable):
+        handle.wait(LONG)
     assert _eventually(lambda: bool(fake.loaded) and fake.loaded[0].closed)
 
 

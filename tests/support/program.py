@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +31,9 @@ _SYSTEM_LIBRARIES = (
 )
 _LOADER = Path("/lib64/ld-linux-x86-64.so.2")
 
+# the end of what a first start prints (the curl command and a blank line), and of what later ones do
+_WELCOMED = re.compile(r"ready at .*(\ncurl .*\n\n|Make an API key: .*\n)", re.DOTALL)
+
 # In a mount namespace of its own, which ends with the program. $1 is the root, $2 how its /tmp is mounted.
 _ENTER = """
 set -e
@@ -39,7 +41,7 @@ mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 mount -t tmpfs -o "mode=1777,$2" tmpfs "$1/tmp"
 root=$1; shift 2
-exec env -i chroot --userspec=65534:65534 "$root" /secureai "$@"
+exec env -i "$(command -v chroot)" --userspec=65534:65534 "$root" /secureai "$@"
 """
 
 
@@ -60,6 +62,7 @@ class Machine:
     @classmethod
     def make(cls, root: Path) -> Machine:
         machine = cls(root, can_isolate())
+        root.chmod(0o755)
         for folder in ("proc", "dev", "tmp", "srv"):
             (root / folder).mkdir()
         if machine.isolated:
@@ -133,8 +136,7 @@ class Serving:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=inner, stderr=inner)
         os.close(inner)
         serving = cls(process, terminal, _started=started)
-        # the blank line closes the curl command, which is the last thing that a first start prints
-        serving._read_until(lambda text: "ready at" in text and ("curl " not in text or text.endswith("\n\n")))
+        serving._read_until(_WELCOMED)
         return serving
 
     @property
@@ -152,7 +154,7 @@ class Serving:
     @property
     def curl(self) -> str:
         """The command that the first start prints, as it would be pasted into a shell."""
-        found = re.search(r"^curl .*(?:\\\n.*)*$", self.printed, re.MULTILINE)
+        found = re.search(r"^curl (?:.*\\\n)*.*$", self.printed, re.MULTILINE)
         assert found is not None, self.printed
         return found.group(0)
 
@@ -163,9 +165,9 @@ class Serving:
         os.close(self.terminal)
         return code
 
-    def _read_until(self, done: Callable[[str], bool]) -> None:
+    def _read_until(self, pattern: re.Pattern[str]) -> None:
         deadline = self._started + LONGEST_START
-        while not done(self.printed):
+        while pattern.search(self.printed) is None:
             ready, _, _ = select.select([self.terminal], [], [], max(0.0, deadline - time.monotonic()))
             try:
                 piece = os.read(self.terminal, 65536) if ready else b""

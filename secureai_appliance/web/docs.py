@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from secureai_appliance.core.paths import assets
 from secureai_appliance.web import openapi, static
@@ -83,6 +84,7 @@ def page(routes: Sequence[Route]) -> str:
     environment = Environment(
         loader=FileSystemLoader(assets() / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["code"] = _code
     return environment.get_template("docs.html").render(
         info=document["info"],
         operations=operations,
@@ -93,8 +95,17 @@ def page(routes: Sequence[Route]) -> str:
     )
 
 
+def _code(text: str) -> Markup:
+    """Text whose `names` are set as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts)
+    )
+
+
 def _operation(document: Schema, path: str, method: str, operation: Schema) -> Operation:
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    body = content.get("schema", {})
     return Operation(
         id=operation["operationId"],
         method=method.upper(),
@@ -112,7 +123,7 @@ def _operation(document: Schema, path: str, method: str, operation: Schema) -> O
         ],
         body=_target(body),
         answers=list(_answers(operation)),
-        curl=_curl(document, path, method, operation, body),
+        curl=_curl(path, method, operation, content.get("example") or (_example(document, body) if body else None)),
     )
 
 
@@ -181,15 +192,15 @@ def _name(schema: Schema) -> str:
     return str(schema["$ref"]).rpartition("/")[2]
 
 
-def _curl(document: Schema, path: str, method: str, operation: Schema, body: Schema) -> str:
+def _curl(path: str, method: str, operation: Schema, body: Any) -> str:
     lines = [f"curl {_HOST_IN_EXAMPLES}{path}"]
-    if method not in {"get", "post"} or (method == "post" and not body):
+    if method not in {"get", "post"} or (method == "post" and body is None):
         lines[0] = f"curl -X {method.upper()} {_HOST_IN_EXAMPLES}{path}"
     if operation["security"]:
         lines.append('-H "Authorization: Bearer $SECUREAI_KEY"')
-    if body:
+    if body is not None:
         lines.append('-H "Content-Type: application/json"')
-        text = json.dumps(_example(document, body), ensure_ascii=False)
+        text = json.dumps(body, ensure_ascii=False)
         lines.append("-d '" + text.replace("'", "'\\''") + "'")
     return " \\\n  ".join(lines)
 

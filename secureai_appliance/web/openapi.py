@@ -25,6 +25,7 @@ Schema = dict[str, Any]
 
 API_PREFIX = "/api/"
 _REF = "#/components/schemas/{name}"
+_PAGE_OF = re.compile(rb"\bPage_([A-Za-z]+)_")
 _PARAMETER = re.compile(r"{(\w+)}")
 # any request can be malformed, too slow or misdirected, and any answer can meet a defect or a full disk
 _ALWAYS = (400, 405, 408, 421, 431, 500, 503)
@@ -131,7 +132,7 @@ def _schemas(routes: Sequence[Route]) -> tuple[dict[str, Schema], dict[type, Sch
     kinds: dict[type, None] = {Error: None}
     for route in routes:
         kinds.update({kind: None for kind in (route.body, route.query, route.answer) if kind and _is_struct(kind)})
-    shown, components = msgspec.json.schema_components(list(kinds), ref_template=_REF)
+    shown, components = _named_pages(*msgspec.json.schema_components(list(kinds), ref_template=_REF))
     for schema in components.values():
         if "description" in schema:
             schema["description"] = inspect.cleandoc(schema["description"])
@@ -142,6 +143,12 @@ def _schemas(routes: Sequence[Route]) -> tuple[dict[str, Schema], dict[type, Sch
         if route.secret_field and route.answer is not None:
             _make_replayable(components, references[route.answer], route.secret_field)
     return components, references
+
+
+def _named_pages(shown: Sequence[Schema], components: dict[str, Schema]) -> tuple[list[Schema], dict[str, Schema]]:
+    """`KeyPage` instead of msgspec's `Page_Key_`, which would become part of clients that are made from this."""
+    text = msgspec.json.encode((shown, components))
+    return msgspec.json.decode(_PAGE_OF.sub(rb"\1Page", text), type=tuple[list[Schema], dict[str, Schema]])
 
 
 def _make_replayable(components: dict[str, Schema], reference: Schema, secret_field: str) -> None:
@@ -175,7 +182,8 @@ def _operation(route: Route, references: dict[type, Schema]) -> Schema:
     if parameters := _parameters(route):
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": references[route.body]}}}
+        content = {"schema": references[route.body]} | ({"example": route.example} if route.example else {})
+        operation["requestBody"] = {"required": True, "content": {JSON: content}}
     if route.deprecated:
         operation["deprecated"] = True
     return operation

@@ -40,6 +40,8 @@ class Route:
     summary: str
     tag: str = ""
     body: type[msgspec.Struct] | None = None
+    example: dict[str, Any] | None = None
+    """A body, for the documentation; without it one is made from what is required."""
     query: type[msgspec.Struct] | None = None
     answer: type | None = None
     status: int = 200

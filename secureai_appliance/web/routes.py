@@ -21,6 +21,8 @@ from secureai_appliance.web.route import MB, Access, Route
 
 PUBLIC = Access.PUBLIC
 HTML = "text/html; charset=utf-8"
+_CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
+_TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
 
 
 @cache
@@ -28,8 +30,8 @@ def route_table() -> tuple[Route, ...]:
     """The table. OpenAPI, the documentation, the limits and the access test are made from it."""
     # fmt: off
     return (
-        Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, answer=ChatCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
-        Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, answer=EmbeddingList, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, example=_CHAT, answer=ChatCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, example=_TEXTS, answer=EmbeddingList, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
 
         Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases", "Models", query=ListQuery, answer=ModelPage, openai=True),
         Route("GET", "/api/v1/models/{id}", models.show, "models:read", "One model", "Models", answer=Model, openai=True, errors=(404,)),
@@ -37,9 +39,9 @@ def route_table() -> tuple[Route, ...]:
 
         Route("GET", "/api/v1/me", me.show, Access.SIGNED_IN, "Who the caller is", "Users", answer=Me),
         Route("GET", "/api/v1/keys", keys.index, "keys:read", "The caller's keys", "API keys", query=ListQuery, answer=Page[Key]),
-        Route("POST", "/api/v1/keys", keys.create, "keys:write", "Make a key; it is shown this once", "API keys", body=KeyCreate, answer=KeyCreated, status=201, writes=True, secret_field="key", errors=(409, 422)),
+        Route("POST", "/api/v1/keys", keys.create, "keys:write", "Make a key; it is shown this once", "API keys", body=KeyCreate, example={"name": "reports"}, answer=KeyCreated, status=201, writes=True, secret_field="key", errors=(409, 422)),
         Route("GET", "/api/v1/keys/{id}", keys.show, "keys:read", "One key", "API keys", answer=Key, errors=(404,)),
-        Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Rename a key or move its expiry", "API keys", body=KeyPatch, answer=Key, writes=True, errors=(404, 412)),
+        Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Rename a key or move its expiry", "API keys", body=KeyPatch, example={"name": "monthly reports"}, answer=Key, writes=True, errors=(404, 412)),
         Route("DELETE", "/api/v1/keys/{id}", keys.delete, "keys:write", "Revoke a key", "API keys", status=204, writes=True, errors=(404, 412)),
 
         Route("GET", "/api/v1/openapi.json", openapi.show, PUBLIC, "This description, as OpenAPI 3.1", "Service", answer=dict),

@@ -337,7 +337,7 @@ def app_on(
 ) -> Iterator[App]:
     """An application on a new store, with one user who may do everything."""
     does = does or Behaviour()
-    store = Store.open(folder / "web.db", clock=clock)
+    store = Store.open(folder / "web.db", clock=clock, synchronous="OFF")
     try:
         with store.transaction() as tx:
             user = users.create(tx, email="a@example.test", name="A", role="admin")

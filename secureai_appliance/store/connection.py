@@ -95,15 +95,14 @@ def use_temporary_folder() -> None:
 
 
 def create_file(path: Path) -> None:
-    """Make the empty file, for its owner alone: the -wal and -shm files take over its mode."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            path.chmod(0o600)
-        return
-    os.close(descriptor)
-    sync_folder(path.parent)
+    """Make an empty file, for its owner alone: the -wal and -shm files take over its mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def keep_private(path: Path) -> None:
+    """Take back what others were allowed to do with the file meanwhile."""
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
 
 
 def sync_folder(folder: Path) -> None:
@@ -121,7 +120,6 @@ class Identity:
 
     application_id: int
     schema_version: int
-    empty: bool
 
 
 def identify(path: Path, options: Options) -> Identity | None:
@@ -164,7 +162,6 @@ def _read_identity(path: Path, options: Options, *, immutable: bool = False, exc
         return Identity(
             application_id=connection.pragma("application_id"),
             schema_version=connection.pragma("user_version"),
-            empty=connection.execute("SELECT COUNT(*) FROM sqlite_schema").get == 0,
         )
     finally:
         connection.close()

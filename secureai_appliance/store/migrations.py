@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 
 from secureai_appliance.core.errors import EXIT_NEWER_SCHEMA, StartupError
-from secureai_appliance.store.connection import APPLICATION_ID, PAGE_SIZE, Identity
+from secureai_appliance.store.connection import APPLICATION_ID, Identity
 
 
 @cache
@@ -27,12 +27,9 @@ def scripts() -> tuple[str, ...]:
     return tuple(file.read_text("utf-8") for file in files)
 
 
-def refuse_strangers(identity: Identity | None, path: Path) -> None:
+def refuse_strangers(identity: Identity, path: Path) -> None:
     """Raise StartupError for a file of another program, or of a newer version of this one (exit code 5)."""
-    if identity is None:
-        return
-    half_born = identity.application_id == 0 and identity.schema_version == 0 and identity.empty
-    if identity.application_id != APPLICATION_ID and not half_born:
+    if identity.application_id != APPLICATION_ID:
         raise StartupError(f"{path} is a database of another program: nothing was changed.")
     refuse_newer(identity.schema_version, path)
 
@@ -61,7 +58,6 @@ def only_one_process(folder: Path) -> Iterator[None]:
 
 def migrate(connection: apsw.Connection, path: Path) -> None:
     """Bring the file to the newest schema. Raises StartupError, or apsw.Error and then the step has changed nothing."""
-    _give_birth(connection)
     if connection.pragma("user_version") == len(scripts()):
         return
     # tables are rebuilt by dropping the old one, which must not take along what refers to it; checked step by step
@@ -71,13 +67,6 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
             _apply(connection, number, script, path)
     finally:
         connection.pragma("foreign_keys", True)
-
-
-def _give_birth(connection: apsw.Connection) -> None:
-    """Settings that only an empty file takes, then the write-ahead log. Without effect on a file that has them."""
-    connection.pragma("page_size", PAGE_SIZE)
-    connection.pragma("auto_vacuum", 2)
-    connection.pragma("journal_mode", "wal")
 
 
 def _apply(connection: apsw.Connection, number: int, script: str, path: Path) -> None:

@@ -9,13 +9,13 @@ import apsw
 
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import StartupError
-from secureai_appliance.core.ids import new_id
 from secureai_appliance.store import migrations
+from secureai_appliance.store.birth import give_birth
 from secureai_appliance.store.connection import (
     Options,
     Synchronous,
-    create_file,
     identify,
+    keep_private,
     open_reader,
     open_writer,
     use_temporary_folder,
@@ -57,18 +57,21 @@ class Store:
         try:
             use_temporary_folder()
             with migrations.only_one_process(path.parent):
-                migrations.refuse_strangers(identify(path, options), path)
-                create_file(path)
+                identity = identify(path, options)
+                if identity is None:
+                    give_birth(path, options, clock)
+                else:
+                    migrations.refuse_strangers(identity, path)
+                    keep_private(path)
                 writer = open_writer(path, options)
                 try:
                     migrations.migrate(writer, path)
-                    created = _name_instance(writer, clock)
                 except BaseException:
                     writer.close()
                     raise
         except (apsw.Error, OSError) as cause:
             raise StartupError(f"The database {path} can't be opened: {cause}") from cause
-        return cls(path, options, writer, clock, created)
+        return cls(path, options, writer, clock, created=identity is None)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """The only way to write: `with store.transaction() as tx`.
@@ -116,13 +119,3 @@ class Store:
         """Finish what runs, write the log back, close. Readers that are still at work end on their own."""
         self._readers.close()
         self._writer.close()
-
-
-def _name_instance(connection: apsw.Connection, clock: Clock) -> bool:
-    """Enter the installation's own row when it is missing; whether it was."""
-    now = int(clock.now())
-    connection.execute(
-        "INSERT INTO instance (id, instance_id, created_at, last_time) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (new_id("inst"), now, now),
-    )
-    return connection.changes() == 1

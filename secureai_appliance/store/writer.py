@@ -26,6 +26,7 @@ from secureai_appliance.store.turn import Turn
 GROUP_MEMBERS = 64
 GROUP_SECONDS = 0.020
 CHECKPOINT_PAGES = 1000
+HELD_TOO_LONG = 1.0
 WAL_ALARM_BYTES = 512 * 1024 * 1024
 
 # changes a page each time: SQLite skips the write of a row that is what it was
@@ -44,6 +45,7 @@ class Transaction(Reader):
     def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
         super().__init__(connection)
         self._clock = clock
+        self._started = clock.monotonic()
         self._now: int | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._refusal: Exception | None = None
@@ -88,6 +90,9 @@ class Transaction(Reader):
 
     def _close(self) -> None:
         self._finish()
+        held = self._clock.monotonic() - self._started
+        if held > HELD_TOO_LONG:
+            log.warning("a write transaction was held for %.1f s: all other writers waited", held)
         self._refusal = RuntimeError("this transaction is over")
 
     def _call_back(self) -> None:
@@ -162,7 +167,9 @@ class Writer:
                 raise write_failure(cause) from cause
 
     def close(self) -> None:
-        """Write the log back and close. Whoever still waits gets ServiceUnavailable."""
+        """Write the log back and close. Whoever still waits gets ServiceUnavailable. Closing twice is fine."""
+        if self._closed:
+            return
         with self._alone():
             self._closed = True
             try:

@@ -133,10 +133,13 @@ def test_the_power_cut_harness_sees_what_less_than_full_sync_loses(
     assert any(found)
 
 
-def test_a_power_cut_at_any_moment_of_the_first_start_leaves_what_the_next_start_completes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [None, 1], ids=["all unsynced lost", "some kept"])
+def test_a_power_cut_at_any_moment_of_the_first_start_leaves_what_the_next_start_completes(
+    tmp_path: Path, seed: int | None
+) -> None:
     born = tmp_path / "born"
     born.mkdir()
-    with PowerCutVFS("power", witness=lambda: None, when=lambda _: True) as vfs:
+    with PowerCutVFS("power", witness=lambda: None, when=lambda _: True, seed=seed) as vfs:
         Store.open(born / "secureai.db", clock=FakeClock(), vfs=vfs.name).close()
         cuts = [*vfs.cuts, vfs.cut()]
     assert len(cuts) > 10
@@ -144,7 +147,7 @@ def test_a_power_cut_at_any_moment_of_the_first_start_leaves_what_the_next_start
         folder = tmp_path / f"after-{number}"
         folder.mkdir()
         cut.write_to(folder)
-        store = Store.open(folder / "secureai.db", clock=FakeClock())
+        store = Store.open(folder / "secureai.db", clock=FakeClock(), synchronous="OFF")
         write_user(store, "ada")
         assert names_in(store) == {"ada"}
         assert store.integrity(quick=False) == []

@@ -230,6 +230,23 @@ def test_a_file_that_is_no_database_is_refused_and_not_touched(tmp_path: Path, c
     assert folder_state(tmp_path) == before
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_a_log_without_its_database_is_refused(tmp_path: Path, clock: FakeClock, suffix: str) -> None:
+    """Its pages would end up in the new file."""
+    (tmp_path / f"secureai.db{suffix}").write_bytes(b"somebody's last hour")
+    before = folder_state(tmp_path)
+    with pytest.raises(StartupError, match="is missing"):
+        Store.open(tmp_path / "secureai.db", clock=clock)
+    assert folder_state(tmp_path) == before
+
+
+def test_an_empty_file_is_as_good_as_none(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "secureai.db").touch()
+    store = Store.open(tmp_path / "secureai.db", clock=clock)
+    assert store.created
+    store.close()
+
+
 def test_a_folder_that_is_missing_is_one_clear_line(tmp_path: Path, clock: FakeClock) -> None:
     with pytest.raises(StartupError) as caught:
         Store.open(tmp_path / "missing" / "secureai.db", clock=clock)

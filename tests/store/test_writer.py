@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.support.vfs import CountingVFS, FaultyVFS
 def counting(tmp_path: Path, clock: FakeClock) -> Iterator[tuple[Store, CountingVFS]]:
     with CountingVFS("counting") as vfs:
         store = Store.open(tmp_path / "secureai.db", clock=clock, vfs=vfs.name)
+        # the first commit into a new log syncs its header besides
+        store.check_writable()
         yield store, vfs
         store.close()
 
@@ -385,8 +388,53 @@ def test_readers_never_wait_for_a_writer(store: Store) -> None:
     assert names_in(store) == {"ada", "grace"}
 
 
+def test_any_mix_of_failures_hangs_nobody_and_keeps_exactly_what_was_answered(
+    faulty: tuple[Store, FaultyVFS], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, vfs = faulty
+    monkeypatch.setattr("secureai_appliance.store.writer.CHECKPOINT_PAGES", 50)
+    answered: list[str] = []
+    refused: list[str] = []
+
+    def work(thread: int) -> None:
+        chance = random.Random(thread)
+        for n in range(30):
+            name = f"{thread}-{n}"
+            try:
+                with store.transaction() as tx:
+                    add_user(tx, name)
+                    if chance.random() < 0.1:
+                        raise ZeroDivisionError
+                    if chance.random() < 0.1:
+                        vfs.break_at(chance.randint(1, 10), error=chance.choice([apsw.FullError, apsw.IOError]))
+                answered.append(name)
+            except (ZeroDivisionError, ServiceUnavailable) as error:
+                refused.append(type(error).__name__)
+
+    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    vfs.heal()
+    assert names_in(store) == set(answered)
+    assert len(answered) + len(refused) == 12 * 30
+    assert set(refused) == {"ZeroDivisionError", "ServiceUnavailable"}
+    assert store.integrity(quick=False) == []
+
+
+def test_a_write_that_is_held_for_long_is_reported(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with store.transaction():
+        clock.advance(1.5)
+    assert "held for 1.5 s" in caplog.text
+
+
 def test_a_closed_store_refuses_politely(tmp_path: Path, clock: FakeClock) -> None:
     store = Store.open(tmp_path / "secureai.db", clock=clock)
+    store.close()
     store.close()
     with pytest.raises(ServiceUnavailable), store.transaction():
         raise AssertionError

@@ -21,7 +21,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_NESTING = 64
 MAX_VALUES = 1_100_000
-"""In one body. Parsing holds the interpreter, so that this bounds how long everybody else waits: some tenths of a second.
+"""In one body. Parsing holds the interpreter, so that this bounds how long everybody else waits: tenths of a second.
 
 Enough for the largest embedding request there is: 2,048 inputs of 512 tokens.
 """

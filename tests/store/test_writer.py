@@ -466,6 +466,18 @@ def test_the_log_is_written_back_when_it_is_long(
     assert (store.path.with_name("secureai.db-wal")).stat().st_size < 60 * 8192
 
 
+def test_a_log_that_a_reader_makes_grow_is_reported_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("secureai_appliance.store.writer.CHECKPOINT_PAGES", 5)
+    monkeypatch.setattr("secureai_appliance.store.writer.WAL_ALARM_BYTES", 50 * 8192)
+    with store.read() as db:
+        db.value("SELECT 1 FROM users")
+        for n in range(20):
+            write_user(store, f"w{n}")
+    assert [record.levelname for record in caplog.records if "reads for too long" in record.message] == ["ERROR"]
+
+
 def write_blob(tx: Transaction) -> None:
     tx.run(
         "INSERT INTO idempotency (caller, key, request_hash, state, body, created_at)"

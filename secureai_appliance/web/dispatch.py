@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import bottle
 import msgspec
@@ -19,12 +18,12 @@ from secureai_appliance.core.errors import (
     MethodNotAllowed,
     NotFound,
     NotImplementedMethod,
-    PermissionDenied,
     ServiceUnavailable,
     ValidationError,
 )
 from secureai_appliance.web import body, idempotency, query, responses
 from secureai_appliance.web.answers import Outcome, Stream
+from secureai_appliance.web.cookies import cookie, require_same_origin
 from secureai_appliance.web.exchange import Exchange
 from secureai_appliance.web.idempotency import Attempt
 from secureai_appliance.web.parts import Parts
@@ -144,7 +143,7 @@ class Dispatcher:
         with self._parts.store.read() as db:
             caller = sessions.authenticate(db, secret, now)
         if caller is not None and environ["REQUEST_METHOD"] not in _SAFE:
-            _require_same_origin(environ)
+            require_same_origin(environ)
         return caller
 
     def _touch(self, caller: Caller, now: int) -> None:
@@ -265,15 +264,6 @@ class Dispatcher:
         return responses.render(route, outcome, frames)
 
 
-def cookie(environ: dict[str, Any], name: str) -> str | None:
-    """The value of a cookie, None without it or when the header can't be read."""
-    try:
-        morsel = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(name)
-    except CookieError:
-        return None
-    return morsel.value if morsel is not None else None
-
-
 def _path(environ: dict[str, Any]) -> str:
     try:
         path: str = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8")
@@ -296,13 +286,6 @@ def _not_found(path: str) -> NotFound:
 
 def _scope(caller: Caller) -> str:
     return f"{caller.user_id}/{caller.key_id or 'session'}"
-
-
-def _require_same_origin(environ: dict[str, Any]) -> None:
-    # the Host was checked to be ours before
-    origin = environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER", "")
-    if urlsplit(origin).netloc.lower() != environ.get("HTTP_HOST", "").lower():
-        raise PermissionDenied("A page of another site can't do this.")
 
 
 def _ignored_header(names: Sequence[str]) -> str:

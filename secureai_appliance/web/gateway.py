@@ -27,7 +27,8 @@ DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = f"{DATA_POLICY}; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'"
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # not `no-referrer`: with it browsers send `Origin: null` with the forms of our own pages
+    "Referrer-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",

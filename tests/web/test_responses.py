@@ -78,7 +78,7 @@ def test_answers_are_not_stored_and_not_framed(app: App) -> None:
     ):
         assert got.headers["cache-control"] == "no-store"
         assert got.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
-        assert got.headers["referrer-policy"] == "no-referrer"
+        assert got.headers["referrer-policy"] == "same-origin"
 
 
 def test_every_request_has_an_id_of_ours(app: App) -> None:

@@ -3,4 +3,4 @@
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 sh "$here/setup.sh"
-exec "$here/../.venv/bin/secureai" serve "$@"
+exec "$(dirname -- "$here")/.venv/bin/secureai" serve "$@"

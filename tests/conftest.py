@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from secureai_appliance.inference.embedder import Embedder
+from secureai_appliance.inference.engine import Engine, EngineOptions
 from secureai_appliance.store import Store
 from tests.support.clock import FakeClock
+from tests.support.models import CHAT, EMBEDDING
 
 
 @pytest.fixture
@@ -23,3 +26,20 @@ def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
     opened = Store.open(tmp_path / "secureai.db", clock=clock)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def chat_engine() -> Iterator[Engine]:
+    """The bundled chat model, loaded once for all tests."""
+    # one thread: the tests share the machine, and threads that wait for each other are slow then
+    engine = Engine(CHAT, EngineOptions(threads=1))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Iterator[Embedder]:
+    """The bundled embedding model, loaded once for all tests."""
+    loaded = Embedder(EMBEDDING)
+    yield loaded
+    loaded.close()

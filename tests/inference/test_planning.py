@@ -1,0 +1,98 @@
+"""The engine's decisions about numbers: steps, waiting, memory, sampling."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from secureai_appliance.core.errors import ValidationError
+from secureai_appliance.inference.generation import Generation, GenerationRequest
+from secureai_appliance.inference.gguf import read_gguf
+from secureai_appliance.inference.library import LoadFailure
+from secureai_appliance.inference.memory import MemoryNeed, available_memory, predict, require_memory
+from secureai_appliance.inference.sampling import Sampling
+from secureai_appliance.inference.sequence import Sequence
+from secureai_appliance.inference.step import plan
+from secureai_appliance.inference.waiting import WaitingList, estimate, retry_after
+from tests.support.models import CHAT
+
+
+def sequence(arrival: int, prompt: int, *, sampled: int = 0, computed: int = 0) -> Sequence:
+    request = GenerationRequest([1] * prompt)
+    tokens = [1] * (prompt + sampled)
+    return Sequence(Generation(lambda: None), request, 100, arrival, 0.0, tokens, computed=computed)
+
+
+def planned(*sequences: Sequence) -> list[tuple[int, int, bool]]:
+    return [(work.sequence.arrival, work.count, work.samples) for work in plan(sequences, 100, 10)]
+
+
+def test_a_prompt_alone_is_read_in_large_chunks() -> None:
+    assert planned(sequence(1, 250)) == [(1, 100, False)]
+    assert planned(sequence(1, 250, computed=200)) == [(1, 50, True)]
+
+
+def test_streams_come_first_and_prompts_share_what_is_left() -> None:
+    stream = sequence(3, 5, sampled=1, computed=5)
+    assert planned(sequence(2, 8), sequence(1, 4), stream) == [(3, 1, True), (1, 4, True), (2, 6, False)]
+
+
+def test_one_that_lost_its_cells_is_read_again_like_a_prompt() -> None:
+    stream = sequence(2, 5, sampled=1, computed=5)
+    paused = sequence(1, 5, sampled=20)
+    assert planned(paused, stream) == [(2, 1, True), (1, 10, False)]
+
+
+def test_a_chunk_that_is_used_up_leaves_later_prompts_for_the_next_step() -> None:
+    assert planned(sequence(1, 100), sequence(2, 5)) == [(1, 100, True)]
+
+
+def test_the_first_in_the_list_takes_the_first_slot_that_ends() -> None:
+    assert estimate(1, [50, 10], slots=2, step_seconds=0.1) == pytest.approx(1.0)
+    assert estimate(2, [50, 10], slots=2, step_seconds=0.1) == pytest.approx(5.0)
+    assert estimate(3, [50, 10], slots=2, step_seconds=0.1) == pytest.approx(1.0 + 25.6)
+    assert estimate(1, [], slots=2, step_seconds=0.1) == 0
+
+
+def test_retry_after_is_a_whole_number_of_seconds_within_bounds() -> None:
+    assert [retry_after(seconds) for seconds in (0.0, 1.6, 1e9)] == [1, 2, 600]
+
+
+def test_the_waiting_list_keeps_its_order_and_its_bound() -> None:
+    waiting = WaitingList(2)
+    first, second = sequence(1, 1), sequence(2, 1)
+    waiting.add(first)
+    waiting.add(second)
+    assert waiting.full(free_slots=0)
+    assert not waiting.full(free_slots=1)
+    assert waiting.take_first() is first
+    waiting.put_back(first)
+    assert list(waiting) == [first, second]
+    assert waiting.take(lambda s: s.arrival == 1) == [first]
+    assert waiting.first() is second
+
+
+def test_memory_is_predicted_from_file_and_context() -> None:
+    need = predict(read_gguf(CHAT), kv_tokens=16_384, batch=136, outputs=8)
+    assert need.weights == CHAT.stat().st_size
+    assert need.kv == 16_384 * 23_040
+    assert need.total < 700_000_000
+    require_memory(need, need.total)
+
+
+def test_too_little_memory_is_refused_with_the_figures() -> None:
+    with pytest.raises(LoadFailure, match=r"3\.10 GB .*2\.00 GB weights, 1\.00 GB context.*and 3\.00 GB is free"):
+        require_memory(MemoryNeed(2_000_000_000, 1_000_000_000, 100_000_000), 3_000_000_000)
+
+
+def test_available_memory_is_known() -> None:
+    assert available_memory() > 0
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p"), [(-0.1, 1.0), (math.nan, 1.0), (math.inf, 1.0), (1.0, 1.1), (1.0, -0.1), (1.0, math.nan)]
+)
+def test_sampling_that_llama_cpp_would_not_survive_is_refused(temperature: float, top_p: float) -> None:
+    with pytest.raises(ValidationError):
+        Sampling(temperature=temperature, top_p=top_p)

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from secureai_appliance.accounts import keys, sessions, users
@@ -22,7 +23,7 @@ from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader
 from secureai_appliance.models.registry import Models
 from secureai_appliance.settings import Settings
-from secureai_appliance.store import ServeLock, Store, Transaction
+from secureai_appliance.store import Identity, ServeLock, Store, Transaction
 from secureai_appliance.web import idempotency
 from secureai_appliance.web.metrics import Metrics, QueueDepth
 from secureai_appliance.web.parts import Check, Parts
@@ -134,30 +135,37 @@ def open_store(settings: Settings, clock: Clock, *, create: bool) -> tuple[Store
         sealer = Sealer(create_master_key(settings.master_key))
     else:
         sealer = Sealer(read_master_key(settings.master_key))
-    store = Store.open(folder.database, clock=clock)
+    store = Store.open(folder.database, clock=clock, admit=partial(_require_master_key, sealer, settings.master_key))
     try:
-        _check_master_key(store, sealer, settings.master_key)
+        _leave_key_check(store, sealer)
     except BaseException:
         store.close()
         raise
     return store, sealer
 
 
-def _check_master_key(store: Store, sealer: Sealer, path: Path) -> None:
-    with store.read() as db:
-        sealed = db.value("SELECT key_check FROM instance")
-    if sealed is None:
-        with store.transaction() as tx:
-            tx.run("UPDATE instance SET key_check = ?", sealer.seal(_KEY_CHECK, _KEY_CHECK_CONTEXT))
+def _require_master_key(sealer: Sealer, path: Path, identity: Identity) -> None:
+    """Raise StartupError (exit code 4) when the file's secrets were sealed under another key."""
+    if identity.key_check is None:
         return
     try:
-        sealer.open(sealed, _KEY_CHECK_CONTEXT)
+        sealer.open(identity.key_check, _KEY_CHECK_CONTEXT)
     except ValueError as cause:
         raise StartupError(
             f"{path} is not the master key of this data folder. Put back the one that belongs to it (a backup needs "
             "both), or name it with SECUREAI_KEY_FILE.",
             EXIT_MASTER_KEY,
         ) from cause
+
+
+def _leave_key_check(store: Store, sealer: Sealer) -> None:
+    """Tie the file to its key, once."""
+    with store.read() as db:
+        tied = db.value("SELECT key_check IS NOT NULL FROM instance")
+    if not tied:
+        with store.transaction() as tx:
+            sealed = sealer.seal(_KEY_CHECK, _KEY_CHECK_CONTEXT)
+            tx.run("UPDATE instance SET key_check = ? WHERE key_check IS NULL", sealed)
 
 
 def _first_start(tx: Transaction) -> FirstStart | None:

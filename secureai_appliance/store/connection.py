@@ -120,6 +120,8 @@ class Identity:
 
     application_id: int
     schema_version: int
+    key_check: bytes | None
+    """Something sealed under the master key that belongs to this file."""
 
 
 def identify(path: Path, options: Options) -> Identity | None:
@@ -148,6 +150,14 @@ def _identify(path: Path, options: Options) -> Identity:
         return _read_identity(path, options)
 
 
+def _key_check(connection: apsw.Connection) -> bytes | None:
+    known = "SELECT 1 FROM pragma_table_info('instance') WHERE name = 'key_check'"
+    if connection.execute(known).fetchone() is None:
+        return None
+    row = connection.execute("SELECT key_check FROM instance").fetchone()
+    return None if row is None else row[0]
+
+
 def _read_identity(path: Path, options: Options, *, immutable: bool = False, exclusive: bool = False) -> Identity:
     query = "?immutable=1" if immutable else ""
     mode = apsw.SQLITE_OPEN_READONLY if immutable else apsw.SQLITE_OPEN_READWRITE
@@ -162,6 +172,7 @@ def _read_identity(path: Path, options: Options, *, immutable: bool = False, exc
         return Identity(
             application_id=connection.pragma("application_id"),
             schema_version=connection.pragma("user_version"),
+            key_check=_key_check(connection),
         )
     finally:
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from secureai_appliance.core.errors import StartupError
 from secureai_appliance.store import migrations
 from secureai_appliance.store.birth import give_birth
 from secureai_appliance.store.connection import (
+    Identity,
     Options,
     Synchronous,
     identify,
@@ -44,12 +46,14 @@ class Store:
         path: Path,
         *,
         clock: Clock,
+        admit: Callable[[Identity], None] = lambda _: None,
         vfs: str | None = None,
         synchronous: Synchronous = "FULL",
         patience: float = 5.0,
     ) -> Store:
         """Open the file, make it when it is missing, and bring it to the newest schema.
 
+        `admit` sees a file that is there before a byte of it is changed, and may raise StartupError.
         `vfs` and `synchronous` are for tests; `patience` is how long, in seconds, a writer waits for its turn, other
         processes included. Raises StartupError; for a newer schema (exit code 5) or a foreign file nothing is changed.
         """
@@ -62,6 +66,7 @@ class Store:
                     give_birth(path, options, clock)
                 else:
                     migrations.refuse_strangers(identity, path)
+                    admit(identity)
                     keep_private(path)
                 writer = open_writer(path, options)
                 try:

@@ -45,7 +45,8 @@ CONTRACT_EXAMPLES = [
 "messages": [
 {
 "role": "system",
-"content": "You are a parts compatibility expert. Return results as JSON with fields: part_number, manufacturer, compatible, notes."
+"content": "You are a parts compatibility expert. Return results as JSON with fields: part_number, manufacturer, \
+compatible, notes."
 },
 {
 "role": "user",
@@ -151,9 +152,7 @@ def test_text_parts_and_the_developer_role_are_read(api: Running) -> None:
         {"role": "developer", "content": "Be short."},
         {"role": "user", "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": " there"}]},
     ]
-    answer = api.ask(
-        "POST", "/api/v1/chat/completions", {"model": "default", "messages": messages, "max_tokens": 4}
-    )
+    answer = api.ask("POST", "/api/v1/chat/completions", {"model": "default", "messages": messages, "max_tokens": 4})
     assert answer.status == 200
 
 

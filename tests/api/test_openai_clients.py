@@ -69,16 +69,16 @@ def test_python_gets_the_exceptions_that_it_knows(client: openai.OpenAI, api: Ru
 SCRIPT = """
 import OpenAI from "openai";
 const client = new OpenAI({ baseURL: process.env.BASE_URL, apiKey: process.env.KEY, maxRetries: 0 });
-const messages = [{ role: "user", content: "Say hello." }];
-const whole = await client.chat.completions.create({ model: "gpt-4", messages, max_tokens: 8 });
+const request = { model: "gpt-4", messages: [{ role: "user", content: "Say hello." }], max_tokens: 8 };
+const whole = await client.chat.completions.create(request);
 let streamed = "";
-for await (const chunk of await client.chat.completions.create({ model: "gpt-4", messages, max_tokens: 8, stream: true }))
+for await (const chunk of await client.chat.completions.create({ ...request, stream: true }))
   streamed += chunk.choices[0]?.delta?.content ?? "";
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 const embedded = await client.embeddings.create({ model: "text-embedding-3-small", input: "one" });
 let code = null;
-try { await client.chat.completions.create({ model: "none", messages }); } catch (error) { code = error.code; }
+try { await client.chat.completions.create({ ...request, model: "none" }); } catch (error) { code = error.code; }
 console.log(JSON.stringify({
   whole: whole.choices[0].message.content, streamed, models, dimensions: embedded.data[0].embedding.length, code,
 }));

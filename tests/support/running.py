@@ -68,7 +68,7 @@ class Running:
         key: str | None = "",
         headers: dict[str, str] | None = None,
     ) -> Response:
-        """One request on a connection of its own. `body` is sent as JSON, bytes as they are; `key` None: without one."""
+        """One request on its own connection. `body` is sent as JSON, bytes as they are; `key` None: without one."""
         sent = dict(headers or {})
         if key is not None:
             sent.setdefault("Authorization", f"Bearer {key or self.key}")
@@ -99,7 +99,9 @@ class Running:
 @contextmanager
 def running(folder: Path, **options: Any) -> Iterator[Running]:
     """Start an appliance on a new folder and a free port; stop it at the end."""
-    appliance = Appliance(Settings(data=str(folder), port=0, **options), SystemClock())
+    # one thread: tests share the machine, and threads that wait for each other are slow then
+    settings = Settings(**{"data": str(folder), "port": 0, "threads": 1, **options})
+    appliance = Appliance(settings, SystemClock())
     assert appliance.first_start is not None
     appliance.start()
     try:

@@ -1,4 +1,4 @@
-"""`/`: the first page. Anybody sees where the documentation is; who is signed in sees the models and a first request."""
+"""`/`: the first page. Anybody sees where the documentation is; who is signed in, the models and a first request."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def key_list(chosen: Settings) -> None:
                 listed.expires_at or "never",
                 listed.last_used_at or "never",
             )
-    Console().print(table)
+    _print(table)
 
 
 @cli.group()
@@ -235,7 +235,13 @@ def model_list(chosen: Settings) -> None:
                 f"{row.size_bytes / 1e6:.0f}",
                 state,
             )
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """The table, as wide as it needs to be where no terminal limits it (a pipe, a file)."""
+    table.columns[0].no_wrap = True
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _moment(text: str) -> str:

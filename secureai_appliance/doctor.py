@@ -162,4 +162,6 @@ def _model(settings: Settings, row: catalogue.ModelRow) -> Finding:
     if path.stat().st_size != row.size_bytes:
         return Finding(subject, False, f"{path} has not its size: delete it, and secureai serve puts it back")
     result = probe(path, row.kind)
-    return Finding(subject, result.ok, f"answers, {result.seconds:.1f} s" if result.ok else result.reason or "it can't be loaded")
+    return Finding(
+        subject, result.ok, f"answers, {result.seconds:.1f} s" if result.ok else result.reason or "it can't be loaded"
+    )

@@ -73,7 +73,10 @@ class Settings:
     )
     metrics_public: bool = _option(False, "Let /metrics be read without a key.")
     context_length: int = _option(
-        8192, "Tokens that one request may use, prompt and answer; a model trained for fewer takes fewer.", minimum=256, maximum=1_048_576
+        8192,
+        "Tokens that one request may use, prompt and answer; a model trained for fewer takes fewer.",
+        minimum=256,
+        maximum=1_048_576,
     )
     slots: int = _option(8, "Requests that one chat model works on at the same time.", minimum=1, maximum=256)
     max_waiting: int = _option(64, "Requests that may wait for one model.", minimum=0, maximum=10_000)

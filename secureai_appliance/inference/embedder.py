@@ -106,8 +106,8 @@ class Embedder:
     def embed(self, inputs: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """One vector of length 1 (`dimension` floats) for each list of token ids, in order; blocks until done.
 
-        Raises ValidationError for an input that is empty, longer than `max_tokens` (`code` "context_length_exceeded") or
-        has ids that the model doesn't know, ServiceUnavailable when too many calls are under way.
+        Raises ValidationError for an empty input, one longer than `max_tokens` (`code` "context_length_exceeded")
+        or with ids that the model doesn't know, ServiceUnavailable when too many calls are under way.
         """
         for index, tokens in enumerate(inputs):
             self._check(index, tokens)

@@ -93,7 +93,7 @@ def _inputs(embedder: Embedder, row: ModelRow, request: EmbeddingRequest) -> lis
         )
     inputs: list[Tokens] = []
     for index, item in enumerate(items):
-        where = "input" if isinstance(given, str) else f"input[{index}]"
+        where = "input" if isinstance(given, str) else f"input.{index}"
         if isinstance(item, int):
             raise ValidationError("The 'input' field mixes texts and tokens.", field=where, constraint="type")
         inputs.append(

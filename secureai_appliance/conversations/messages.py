@@ -109,7 +109,7 @@ def for_template(messages: list[Message]) -> list[dict[str, str]]:
 
 
 def _text(index: int, message: Message) -> str:
-    where = f"messages[{index}]"
+    where = f"messages.{index}"
     if message.role in ("tool", "function") or message.tool_calls:
         raise UnprocessableEntity(
             "Tool calls are not supported by this version.",
@@ -123,7 +123,7 @@ def _text(index: int, message: Message) -> str:
         )
     if isinstance(message.content, str):
         return message.content
-    return "".join(_part(f"{where}.content[{at}]", part) for at, part in enumerate(message.content))
+    return "".join(_part(f"{where}.content.{at}", part) for at, part in enumerate(message.content))
 
 
 def _part(where: str, part: ContentPart) -> str:

@@ -63,7 +63,7 @@ def test_an_input_at_and_beyond_the_bound_is_answered_or_refused_and_the_process
 def test_a_long_text_is_refused_with_both_counts(api: Running) -> None:
     error = embed(api, ["short", "word " * 600]).json["error"]
     assert error["code"] == "context_length_exceeded"
-    assert error["details"]["field"] == "input[1]"
+    assert error["details"]["field"] == "input.1"
     assert error["details"]["context_length"] == 512
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +14,8 @@ from secureai_appliance.core.errors import every_failure
 from tests.support.web import App, Received
 
 TYPES = {(failure.status, failure.type) for failure in every_failure()}
-INSIDE = (b"Traceback", b"SELECT", b"msgspec", b".py", b"waitress", b"bottle", b"/home/", b"/work/")
+CHECKOUT = os.fsencode(Path(__file__).resolve().parents[2])
+INSIDE = (b"Traceback", b"SELECT", b"msgspec", b".py", b"waitress", b"bottle", b"/home/", CHECKOUT)
 
 many = settings(
     max_examples=150,

@@ -62,6 +62,13 @@ take_turn() {
     flock 9
 }
 
+# settled CHECK...: is it so already, or now that it is our turn? Another set-up may have done it while we waited.
+settled() {
+    "$@" && return 0
+    take_turn
+    "$@"
+}
+
 # --- Python -------------------------------------------------------------------------------------------------------
 
 supported() { "$1" -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))' 2>/dev/null; }
@@ -92,17 +99,17 @@ make_venv() {
 # A checkout that was moved, or a Python that was replaced, needs a new one: scripts in there hold absolute paths.
 venv_key() { printf '%s %s' "$("$venv/bin/python" -V 2>/dev/null)" "$venv"; }
 
+venv_there() { [ -x "$venv/bin/python" ] && up_to_date venv "$(venv_key)"; }
+
 ready_venv() {
-    [ -x "$venv/bin/python" ] && up_to_date venv "$(venv_key)" && return 0
-    take_turn
+    settled venv_there && return 0
     make_venv
     done_with venv "$(venv_key)"
 }
 
 ready_packages() { # STEP REQUIREMENTS
     key=$(hash_of "$2")
-    up_to_date "$1" "$key" && return 0
-    take_turn
+    settled up_to_date "$1" "$key" && return 0
     say "Installing $(basename -- "$2")"
     install -r "$2"
     done_with "$1" "$key"
@@ -180,8 +187,7 @@ llama_folder() {
 
 ready_llama() {
     key="$(hash_of "$here/requirements-llama.txt") $llama_flags"
-    up_to_date llama "$key" && return 0
-    take_turn
+    settled up_to_date llama "$key" && return 0
     folder=$(llama_folder)
     [ -d "$folder" ] || build_llama "$folder"
     pip install --quiet --no-input --no-index --no-deps --force-reinstall "$folder"/llama_cpp_python-*.whl ||
@@ -191,7 +197,8 @@ ready_llama() {
 
 # --- models and the package itself ---------------------------------------------------------------------------------
 
-models_there() {
+models_there() { # KEY
+    up_to_date models "$1" || return 1
     sed -n 's/^file = "\(.*\)"$/\1/p' "$root/assets/models.toml" | while read -r file; do
         [ -f "$root/assets/models/$file" ] || exit 1
     done
@@ -199,16 +206,14 @@ models_there() {
 
 ready_models() {
     key=$(hash_of "$root/assets/models.toml" "$here/convert_minilm.py" "$here/requirements-models.txt")
-    up_to_date models "$key" && models_there && return 0
-    take_turn
+    settled models_there "$key" && return 0
     "$venv/bin/python" "$here/models.py" --cache "$cache" || fail 'the bundled models are not complete.'
     done_with models "$key"
 }
 
 ready_package() {
     key=$(hash_of "$root/pyproject.toml")
-    up_to_date package "$key" && return 0
-    take_turn
+    settled up_to_date package "$key" && return 0
     pip install --quiet --no-input --no-deps --no-build-isolation --no-index -e "$root" ||
         fail 'the package itself could not be installed.'
     done_with package "$key"
@@ -236,11 +241,12 @@ system_tools() {
     return 1
 }
 
+node_client_there() { up_to_date node "$1" && [ -d "$root/tests/clients/node/node_modules" ]; }
+
 ready_node_client() {
     system_tools 'The tests with the JavaScript client' 'nodejs npm' 'nodejs npm' node npm || return 0
     key=$(hash_of "$root/tests/clients/node/package-lock.json")
-    up_to_date node "$key" && [ -d "$root/tests/clients/node/node_modules" ] && return 0
-    take_turn
+    settled node_client_there "$key" && return 0
     say 'Installing tests/clients/node'
     (cd -- "$root/tests/clients/node" && npm ci --no-audit --no-fund --ignore-scripts --loglevel error >&2) ||
         fail 'npm could not install tests/clients/node.'

@@ -130,9 +130,7 @@ def test_a_password_is_read_from_standard_input_and_stored_as_argon2id(serving: 
         (["user", "create", "--email", "admin@localhost", "--name", "A", "--role", "user"], "already"),
     ],
 )
-def test_what_a_command_cannot_do_is_one_line(
-    serving: Serving, folder: Path, arguments: list[str], says: str
-) -> None:
+def test_what_a_command_cannot_do_is_one_line(serving: Serving, folder: Path, arguments: list[str], says: str) -> None:
     done = command(*arguments, "--data", str(folder))
     assert done.returncode in (1, EXIT_USAGE)
     assert says in done.stderr
@@ -192,9 +190,9 @@ def test_sigterm_ends_a_running_stream_with_done_and_exits_with_0(tmp_path: Path
     serving = start(tmp_path / "data")
     body = '{"model": "default", "stream": true, "max_tokens": 6000, "messages": [{"role": "user",'
     body += ' "content": "Tell an endless story."}]}'
+    headers = ["-H", f"Authorization: Bearer {serving.key}", "-H", "Content-Type: application/json"]
     client = subprocess.Popen(
-        ["curl", "-sN", f"{serving.address}/api/v1/chat/completions", "-H", f"Authorization: Bearer {serving.key}"]
-        + ["-H", "Content-Type: application/json", "-d", body],
+        ["curl", "-sN", f"{serving.address}/api/v1/chat/completions", *headers, "-d", body],
         stdout=subprocess.PIPE,
         text=True,
     )

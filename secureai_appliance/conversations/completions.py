@@ -31,7 +31,6 @@ from secureai_appliance.core.errors import InternalError, UnprocessableEntity
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.inference.generation import Finished, Generation, GenerationRequest, Text
-from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Handle, Models
 
@@ -97,15 +96,12 @@ class Completion:
             GenerationRequest(
                 prompt=prompt,
                 max_tokens=request.max_completion_tokens or request.max_tokens,
-                sampling=Sampling(
-                    temperature=1.0 if request.temperature is None else request.temperature,
-                    top_p=1.0 if request.top_p is None else request.top_p,
-                    seed=request.seed,
-                ),
+                sampling=messages.sampling(request),
                 stop=self._stops,
                 fairness_key=self._caller.user_id,
             )
         )
+        self._pending.append(self._chunk(Delta(role="assistant", content="")))
         return True
 
     def next(self, timeout: float) -> Chunk | Comment | None:
@@ -117,10 +113,8 @@ class Completion:
             return self._pending.popleft()
         if self._ended:
             raise StopIteration
-        if self._generation is None:
-            if not self.begin(timeout):
-                return self._tell("loading model")
-            self._pending.append(self._chunk(Delta(role="assistant", content="")))
+        if self._generation is None and not self.begin(timeout):
+            return self._tell("loading model")
         match self._events().next(timeout):
             case Text(text=text):
                 self._pending.append(self._chunk(Delta(content=text)))

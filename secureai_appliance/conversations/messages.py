@@ -8,8 +8,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.core.errors import UnprocessableEntity, ValidationError
+from secureai_appliance.inference.sampling import Sampling
 
 MAX_STOPS = 16
+
+DEFAULTS = Sampling(temperature=0.8, top_p=0.95, top_k=40, min_p=0.05)
+"""llama.cpp's own. Small models talk nonsense, and never stop, when every token of the vocabulary may be drawn."""
 
 
 class ContentPart(msgspec.Struct, kw_only=True):
@@ -43,6 +47,8 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     stop: str | list[str] | None = None
@@ -86,6 +92,17 @@ def refuse_unsupported(request: ChatRequest) -> None:
                 field=name,
                 constraint="supported",
             )
+
+
+def sampling(request: ChatRequest) -> Sampling:
+    """How tokens are chosen; what the request leaves out is as `DEFAULTS` has it."""
+    return Sampling(
+        temperature=DEFAULTS.temperature if request.temperature is None else request.temperature,
+        top_p=DEFAULTS.top_p if request.top_p is None else request.top_p,
+        top_k=DEFAULTS.top_k if request.top_k is None else request.top_k,
+        min_p=DEFAULTS.min_p if request.min_p is None else request.min_p,
+        seed=request.seed,
+    )
 
 
 def stops(request: ChatRequest) -> tuple[str, ...]:

@@ -165,7 +165,10 @@ class Models:
     def show(self, row: ModelRow) -> catalogue.Model:
         """The model as the API shows it."""
         handle = self._handle(row)
-        return catalogue.show(row, handle.status, handle.failure or row.failure, self.context_length(row))
+        status = handle.status
+        if status == "available" and row.probed_build is None:
+            status = "loading"  # it is about to be probed: until then nobody knows whether it can be used
+        return catalogue.show(row, status, handle.failure or row.failure, self.context_length(row))
 
     def context_length(self, row: ModelRow) -> int:
         """Tokens that one request may use: the model's own bound or ours, whichever is less."""

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-
-from secureai_appliance.core.paths import assets
-from secureai_appliance.web import openapi, static
+from secureai_appliance.web import openapi
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.openapi import Schema
+from secureai_appliance.web.pages import HTML, html
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import etag
 from secureai_appliance.web.route import Route
@@ -62,7 +59,7 @@ class Shape:
 def show(_: Request[None, None]) -> Answer:
     """The page."""
     body, tag = _bytes()
-    return Answer(body=body, content_type="text/html; charset=utf-8", headers={"ETag": tag})
+    return Answer(body=body, content_type=HTML, headers={"ETag": tag})
 
 
 @cache
@@ -81,25 +78,13 @@ def page(routes: Sequence[Route]) -> str:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             operations[operation["tags"][0]].append(_operation(document, path, method, operation))
-    environment = Environment(
-        loader=FileSystemLoader(assets() / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["code"] = _code
-    return environment.get_template("docs.html").render(
+    return html(
+        "docs.html",
         info=document["info"],
         operations=operations,
         shapes=[_shape(name, schema) for name, schema in sorted(document["components"]["schemas"].items())],
         errors=document["components"]["responses"],
         key_help=document["components"]["securitySchemes"]["apiKey"]["description"],
-        stylesheet=static.link("site.css"),
-    )
-
-
-def _code(text: str) -> Markup:
-    """Text whose `names` are set as code."""
-    parts = text.split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts)
     )
 
 

@@ -17,10 +17,10 @@ from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import sign_in, welcome
 from secureai_appliance.web.api import completions, embeddings, keys, me, models
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
+from secureai_appliance.web.pages import HTML
 from secureai_appliance.web.route import MB, Access, Route
 
 PUBLIC = Access.PUBLIC
-HTML = "text/html; charset=utf-8"
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
 _TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
 

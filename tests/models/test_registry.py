@@ -96,9 +96,13 @@ def test_a_model_is_loaded_once_however_many_ask_for_it(models: Models, fake: Fa
     assert models.show(row).status == "loaded"
 
 
-def test_a_model_is_probed_once_for_a_build_and_never_again(models: Models, fake: FakeLoader, row: ModelRow) -> None:
+def test_a_model_is_probed_once_for_a_build_and_never_again(
+    models: Models, store: Store, fake: FakeLoader, row: ModelRow
+) -> None:
+    assert models.show(row).status == "loading"  # nobody knows yet whether it can be used
     models.check()
-    assert models.show(row).status == "available"
+    with store.read() as db:
+        assert models.show(catalogue.find(db, "tiny")).status == "available"
     models.chat(row).wait(LONG)
     models.check()
     assert fake.probed == ["tiny.gguf"]

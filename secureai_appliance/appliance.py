@@ -97,7 +97,7 @@ class Appliance:
 
     def _prepare(self) -> FirstStart | None:
         """Upkeep before anything is answered; on an empty file also the first administrator."""
-        bundled = place_bundled(self._data)
+        bundled = place_bundled(self._data, progress=_log_copy)
         with self.store.transaction() as tx:
             idempotency.forget_interrupted(tx)
             sessions.sweep(tx)
@@ -181,6 +181,10 @@ def _first_start(tx: Transaction) -> FirstStart | None:
 def _use_tmp(folder: Path) -> None:
     # temporary files of every library stay in the data folder: they may hold pieces of documents
     os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(folder)
+
+
+def _log_copy(model: str, done: int, total: int) -> None:
+    log.info("putting the model %s into the data folder: %d of %d MB", model, done // 10**6, total // 10**6)
 
 
 def _check_store(store: Store) -> Check:

@@ -10,5 +10,6 @@ from tests.support.running import Running, running
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One appliance for all tests of the API: the models are loaded once."""
-    with running(tmp_path_factory.mktemp("api") / "data") as started:
+    # a short context: an answer without max_tokens ends there at the latest
+    with running(tmp_path_factory.mktemp("api") / "data", context_length=1024) as started:
         yield started

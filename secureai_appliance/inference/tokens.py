@@ -15,7 +15,10 @@ _UNKNOWN, _CONTROL = 1 << 0, 1 << 3  # llama_token_attr
 
 # Some vocabularies are split with std::regex, which recurses once per character of a run: a run of 40,000 letters
 # overflows a thread's stack and ends the process (measured; 20,000 pass). Longer runs are cut.
-_LONG_RUN = re.compile(r"\S{4096}|\s{4096}")
+_LONGEST_RUN = 4096
+# Only where a run begins: tried at each of its characters, a search would take seconds for a megabyte of shorter runs,
+# and hold the interpreter all that time.
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{_LONGEST_RUN},}}+|(?<!\s)\s{{{_LONGEST_RUN},}}+")
 
 
 class Vocabulary:
@@ -145,7 +148,8 @@ class IncrementalText:
 def _cut_long_runs(text: str) -> Iterable[str]:
     start = 0
     for run in _LONG_RUN.finditer(text):
-        yield text[start : run.end()]
-        start = run.end()
+        for end in range(run.start() + _LONGEST_RUN, run.end() + 1, _LONGEST_RUN):
+            yield text[start:end]
+            start = end
     if start < len(text):
         yield text[start:]

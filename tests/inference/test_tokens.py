@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from secureai_appliance.inference.embedder import Embedder
@@ -90,6 +92,13 @@ def test_a_very_long_run_of_one_character_is_tokenised(run: str, chat_engine: En
     text = run * 100_000
     vocabulary = chat_engine.vocabulary
     assert vocabulary.text(vocabulary.tokenize(text)) == text
+
+
+def test_runs_that_are_just_short_of_long_cost_no_more_than_other_text(chat_engine: Engine) -> None:
+    begun = time.thread_time()
+    chat_engine.vocabulary.tokenize(("a" * 4095 + " ") * 512)
+    # tens of seconds when each character of a run is taken for its beginning, under a second otherwise
+    assert time.thread_time() - begun < 5
 
 
 @pytest.mark.parametrize("token", [-1, 49_152, 2**31])

@@ -23,6 +23,7 @@ from secureai_appliance.web.responses import Reply
 
 KEEP_SECONDS = 24 * 3600
 MAX_BODY = 1024 * 1024
+_SWEPT_AT_ONCE = 20
 REPLAYED = "Idempotency-Replayed"
 HEADER = "Idempotency-Key"
 # of an answer's headers, those that belong to what was done; the others are made anew for each answer
@@ -102,11 +103,6 @@ def record(tx: Transaction, attempt: Attempt, reply: Reply, secret_field: str = 
 def forget_interrupted(tx: Transaction) -> None:
     """At start: streams that the last run did not end may be asked for again."""
     tx.run("DELETE FROM idempotency WHERE state = 'running'")
-
-
-def expire(tx: Transaction, now: int) -> None:
-    """Drop what is older than 24 hours."""
-    tx.run("DELETE FROM idempotency WHERE created_at <= ?", now - KEEP_SECONDS)
 
 
 @dataclass
@@ -197,7 +193,13 @@ def _insert(
     body: bytes | None = None,
     resource_id: str | None = None,
 ) -> None:
-    # REPLACE: a row that is left from more than 24 hours ago
+    # answers of up to 1 MB lie here: more may go than come, so that nothing else has to sweep, yet never all at once
+    tx.run(
+        "DELETE FROM idempotency WHERE rowid IN"
+        " (SELECT rowid FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT ?)",
+        tx.now() - KEEP_SECONDS,
+        _SWEPT_AT_ONCE,
+    )
     tx.run(
         "INSERT OR REPLACE INTO idempotency (caller, key, request_hash, state, status, headers, body, resource_id,"
         " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -6,11 +6,13 @@ Precedence: command line, then `SECUREAI_*` variables, then the TOML file, then 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
 from secureai_appliance.core.paths import DataFolder, default_data_folder
@@ -18,6 +20,34 @@ from secureai_appliance.core.paths import DataFolder, default_data_folder
 ENVIRONMENT_PREFIX = "SECUREAI_"
 
 Value = str | int | bool | tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a text must look like beyond its type: `holds` says whether it does, `words` what is expected."""
+
+    holds: Callable[[str], bool]
+    words: str
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and not url.query + url.fragment
+    except ValueError:
+        return False
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+_URL = Form(_is_url, "an address such as https://ai.example.org")
+_NETWORK = Form(_is_network, "addresses or networks such as 10.0.0.0/8")
 
 
 @dataclass(frozen=True)
@@ -31,6 +61,7 @@ class Option:
     minimum: int | None = None
     maximum: int | None = None
     choices: tuple[str, ...] = ()
+    form: Form | None = None
     secret: bool = False
 
     @property
@@ -49,9 +80,11 @@ def _option(
     minimum: int | None = None,
     maximum: int | None = None,
     choices: tuple[str, ...] = (),
+    form: Form | None = None,
 ) -> Any:
     return dataclasses.field(
-        default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+        default=default,
+        metadata={"help": help, "minimum": minimum, "maximum": maximum, "choices": choices, "form": form},
     )
 
 
@@ -62,14 +95,14 @@ class Settings:
     data: str = _option("", "Folder that holds everything the appliance keeps. Default: $XDG_DATA_HOME/secureai.")
     host: str = _option("127.0.0.1", "Address to listen on; 0.0.0.0 serves the local network.")
     port: int = _option(8080, "TCP port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
-    public_url: str = _option("", "Address that clients use, for links. Default: http://HOST:PORT.")
+    public_url: str = _option("", "Address that clients use, for links. Default: http://HOST:PORT.", form=_URL)
     key_file: str = _option("", "File of the master key. Default: master.key in the data folder.")
     log_level: str = _option(
         "info", "Least important log lines to write.", choices=("debug", "info", "warning", "error")
     )
     max_streams: int = _option(64, "Completions and other long answers at the same time.", minimum=1, maximum=1000)
     trusted_proxies: tuple[str, ...] = _option(
-        (), "Addresses of reverse proxies whose X-Forwarded-For is believed (comma-separated)."
+        (), "Addresses of reverse proxies whose X-Forwarded-For is believed (comma-separated).", form=_NETWORK
     )
     metrics_public: bool = _option(False, "Let /metrics be read without a key.")
     context_length: int = _option(
@@ -107,6 +140,7 @@ def options() -> tuple[Option, ...]:
             minimum=field.metadata["minimum"],
             maximum=field.metadata["maximum"],
             choices=field.metadata["choices"],
+            form=field.metadata["form"],
         )
         for field in dataclasses.fields(Settings)
     )
@@ -191,6 +225,9 @@ def _check(option: Option, value: Value, where: str) -> None:
         raise StartupError(f"{where} must be at least {option.minimum}, not {value}.", EXIT_USAGE)
     if isinstance(value, int) and option.maximum is not None and value > option.maximum:
         raise StartupError(f"{where} must be at most {option.maximum}, not {value}.", EXIT_USAGE)
+    for text in value if isinstance(value, tuple) else [value]:
+        if option.form is not None and text and not option.form.holds(str(text)):
+            raise StartupError(f"{where} must be {option.form.words}, not '{text}'.", EXIT_USAGE)
 
 
 def table_as_markdown() -> str:

@@ -58,6 +58,9 @@ def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ("SECUREAI_PORT", "-1", "SECUREAI_PORT must be at least 0"),
         ("SECUREAI_METRICS_PUBLIC", "maybe", "SECUREAI_METRICS_PUBLIC must be true or false"),
         ("SECUREAI_LOG_LEVEL", "loud", "SECUREAI_LOG_LEVEL must be one of"),
+        ("SECUREAI_PUBLIC_URL", "ai.example.org", "SECUREAI_PUBLIC_URL must be an address such as https"),
+        ("SECUREAI_PUBLIC_URL", "http://[::1", "SECUREAI_PUBLIC_URL must be an address such as https"),
+        ("SECUREAI_TRUSTED_PROXIES", "10.0.0.1,proxy", "must be addresses or networks .*, not 'proxy'"),
     ],
 )
 def test_a_mistake_in_a_variable_is_named(name: str, value: str, says: str) -> None:

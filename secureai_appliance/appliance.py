@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,9 +81,14 @@ class Appliance:
         """Where requests are answered, such as `http://127.0.0.1:8080`."""
         return self._server.address
 
-    def start(self) -> None:
-        """Answer requests from now on; models are probed meanwhile."""
-        self._server.start()
+    @property
+    def failed(self) -> bool:
+        """Whether requests are no longer answered because of an error."""
+        return self._server.failed
+
+    def start(self, ended: Callable[[], None] = lambda: None) -> None:
+        """Answer requests from now on; models are probed meanwhile. `ended` is called when no more are answered."""
+        self._server.start(ended)
         self._checking.start()
         log.info("serving on %s, data in %s", self.address, self._data.root)
 

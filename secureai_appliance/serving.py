@@ -13,6 +13,7 @@ from typing import TextIO
 
 from secureai_appliance.appliance import ADMIN_EMAIL, Appliance, FirstStart
 from secureai_appliance.core.clock import SystemClock
+from secureai_appliance.core.errors import StartupError
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.settings import Settings
 
@@ -20,7 +21,10 @@ _MESSAGE = """{"model": "gpt-4", "messages": [{"role": "user", "content": "Why i
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; returns after a clean stop. Raises StartupError."""
+    """Run until SIGTERM or SIGINT; returns after a clean stop.
+
+    Raises StartupError, also when the server ends by itself: whoever watches the process has to start it again.
+    """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -28,10 +32,12 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     appliance = Appliance(settings, SystemClock())
-    appliance.start()
+    appliance.start(stop.set)
     welcome(appliance.address, settings.data_folder, appliance.first_start, sys.stdout)
     stop.wait()
     appliance.stop()
+    if appliance.failed:
+        raise StartupError("The HTTP server ended by an error, which the log has in full.")
 
 
 def welcome(address: str, folder: DataFolder, first: FirstStart | None, out: TextIO) -> None:

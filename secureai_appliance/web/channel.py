@@ -19,6 +19,7 @@ from secureai_appliance.core.errors import (
     NotImplementedMethod,
     PayloadTooLarge,
     RequestTimeout,
+    ServiceUnavailable,
     ValidationError,
 )
 
@@ -31,6 +32,7 @@ STALL_SECONDS = 20.0
 LINGER_SECONDS = 2.0
 _LONGEST_CHUNK_LINE = 1024
 _LONGEST_TRAILER = 16 * 1024
+_RETRY_AFTER = 5
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,11 @@ log = logging.getLogger(__name__)
 class _TooSlow(Error):  # type: ignore[misc]
     code = 408
     reason = "Request Timeout"
+
+
+class _TooMuchAtOnce(Error):  # type: ignore[misc]
+    code = 503
+    reason = "Service Unavailable"
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -94,6 +101,8 @@ def _failure(error: Error) -> Failure:
             return HeadersTooLarge("The headers are too large.")
         case 501:
             return NotImplementedMethod("Only the transfer coding 'chunked' is understood.")
+        case 503:
+            return ServiceUnavailable("Too much is being sent at the moment.", retry_after=_RETRY_AFTER)
         case 400:
             return ValidationError("The request is not HTTP that can be understood.", constraint="http")
         case _:
@@ -108,11 +117,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:
-        self._counted: str | None = addr[0]
+        self._counted: str | None = None
         self._request_started: float | None = None
         self._linger_until: float | None = None
-        server.open_by_address[addr[0]] += 1
         super().__init__(server, sock, addr, adj, map=map)
+        # last: what could not be made is never unmade, and would count for ever
+        self._counted = addr[0]
+        server.open_by_address[addr[0]] += 1
 
     def del_channel(self, map: Any = None) -> None:
         super().del_channel(map)
@@ -148,13 +159,28 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if self.requests:  # it has not been read on meanwhile, which is not the client's fault
                 self._request_started = now
                 return
-            if now - started <= HEADER_SECONDS + request.body_bytes_received / BODY_BYTES_PER_SECOND:
-                return
-            request.error, request.completed = _TooSlow(""), True
-            request.expect_continue = False
-            self.request, self._request_started = None, None
-            self.requests.append(request)
-            self.server.add_task(self)
+            if now - started > HEADER_SECONDS + request.body_bytes_received / BODY_BYTES_PER_SECOND:
+                self._refuse(request, _TooSlow(""))
+
+    def unfinished_bytes(self) -> int:
+        """How much has come of a body that is not there as a whole yet."""
+        request = self.request
+        return 0 if request is None else int(request.body_bytes_received)
+
+    def refuse_unfinished(self) -> None:
+        """There is no room for all that is being sent: refuse what is not there as a whole."""
+        with self.requests_lock:
+            # one that waits for the answer before it is refused a second later, or never has to be
+            if self.request is not None and not self.requests:
+                self._refuse(self.request, _TooMuchAtOnce(""))
+
+    def _refuse(self, request: Any, error: Error) -> None:
+        """Answer a request that is still coming; `requests_lock` is held, and no other is at work."""
+        request.error, request.completed = error, True
+        request.expect_continue = False
+        self.request, self._request_started = None, None
+        self.requests.append(request)
+        self.server.add_task(self)
 
     def close_when_idle(self) -> None:
         """The server stops: close the connection unless it has a request at work."""

@@ -13,12 +13,14 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from secureai_appliance.core.errors import EXIT_PORT, StartupError
+from secureai_appliance.web.addresses import public_url
 from secureai_appliance.web.channel import Channel
 from secureai_appliance.web.gateway import Gateway
 from secureai_appliance.web.parts import Parts
@@ -32,10 +34,14 @@ SPARE_THREADS = 32
 """Beyond the places for completions, so that everything else always finds a thread."""
 MAX_BODY = 16 * MB
 MAX_HEADERS = 32 * 1024
+UNFINISHED_BYTES = 256 * MB
+"""Of bodies that are still coming, of all clients together: they lie in the data folder, and anybody may send them."""
 IDLE_SECONDS = 75
 UNSENT_BYTES = 256 * 1024
 """Of one answer in memory before its thread waits for the client to read."""
 _FILES_BESIDES_CONNECTIONS = 256
+_FILES_PER_CONNECTION = 2  # its socket, and the file that a large body is written to
+_ACCEPT_PAUSE_SECONDS = 0.5
 _BACKLOG = 1024
 
 log = logging.getLogger(__name__)
@@ -80,10 +86,12 @@ class Server:
     def __init__(self, parts: Parts, listener: socket.socket, gateway: Gateway | None = None) -> None:
         """`listener` is from `listen` and closed by `stop`. `gateway` is for tests; by default it has all routes."""
         self.gateway = gateway or Gateway(parts, route_table())
-        self._public_url = parts.settings.public_url
-        self._host = parts.settings.host
+        self._settings = parts.settings
         self._loop = _Loop(self.gateway, listener, parts.settings.max_streams + SPARE_THREADS)
-        self._thread = threading.Thread(target=self._loop.run, name="http", daemon=True)
+        self._ended: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self.failed = False
+        """Whether the server ended by an error and not by `stop`."""
 
     @property
     def port(self) -> int:
@@ -93,13 +101,11 @@ class Server:
     @property
     def address(self) -> str:
         """The address to give to people: `public_url`, else host and port."""
-        if self._public_url:
-            return self._public_url.rstrip("/")
-        host = "127.0.0.1" if self._host in {"0.0.0.0", ""} else "::1" if self._host == "::" else self._host  # noqa: S104
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return public_url(self._settings, self.port)
 
-    def start(self) -> None:
-        """Answer from now on."""
+    def start(self, ended: Callable[[], None] = lambda: None) -> None:
+        """Answer from now on. `ended` is called, in the server's own thread, when it answers no more."""
+        self._ended = ended
         self._thread.start()
 
     def stop(self, grace_seconds: float = 10.0) -> None:
@@ -119,6 +125,15 @@ class Server:
         self.gateway.ending.set()
         self._thread.join(max(0.0, deadline - time.monotonic()) + 1.0)
 
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except Exception:
+            self.failed = True
+            log.critical("the HTTP server ended by an error", exc_info=True)
+        finally:
+            self._ended()
+
 
 class _Loop(TcpWSGIServer):  # type: ignore[misc]
     """Waitress' server with a bound per address, time-outs for slow requests and an end."""
@@ -131,6 +146,7 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
         self._trigger_lock = threading.Lock()
         self._trigger_open = True
         self._stop_at: float | None = None
+        self._accept_at = 0.0
         adjustments = Adjustments(
             sockets=[listener],
             threads=threads,
@@ -192,6 +208,8 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
         try:
             accepted = self.accept()
         except OSError as cause:
+            # out of files or memory: the connection waits on, and would be tried again at once, and again
+            self._accept_at = time.monotonic() + _ACCEPT_PAUSE_SECONDS
             log.warning("a connection could not be accepted: %s", cause.strerror)
             return
         if accepted is None:
@@ -202,16 +220,39 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
             return
         try:
             self.set_socket_options(connection)
+            self.channel_class(self, connection, address, self.adj, map=self._map)
         except OSError:
             connection.close()  # it was gone before it was taken
-            return
-        self.channel_class(self, connection, address, self.adj, map=self._map)
+        except BaseException:
+            connection.close()
+            raise
+
+    def readable(self) -> bool:
+        return bool(super().readable()) and time.monotonic() >= self._accept_at
+
+    def handle_error(self) -> None:
+        # waitress would close the listening socket, and the process would live on and answer nobody
+        log.exception("a connection could not be taken")
 
     def maintenance(self, now: float) -> None:
-        """Each second: idle connections are closed, requests that come too slowly refused."""
+        """Each second: idle connections are closed; requests that come too slowly, or too many at once, refused."""
         super().maintenance(now)
         for channel in list(self.active_channels.values()):
             channel.check_times()
+        self._bound_unfinished()
+
+    def _bound_unfinished(self) -> None:
+        """Where too much is being sent, the address that sends most gets its requests refused."""
+        sent: Counter[str] = Counter()
+        for channel in self.active_channels.values():
+            sent[channel.addr[0]] += channel.unfinished_bytes()
+        if sent.total() <= UNFINISHED_BYTES:
+            return
+        ((address, amount),) = sent.most_common(1)
+        log.warning("%s is sending %d MB at once: refused", address, amount // MB)
+        for channel in list(self.active_channels.values()):
+            if channel.addr[0] == address and channel.unfinished_bytes():
+                channel.refuse_unfinished()
 
     def _stop_accepting(self) -> None:
         if self.accepting:
@@ -221,10 +262,10 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
 def _connection_limit() -> int:
     """As many as asked for, if the process may open that many files; the soft limit is raised for it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + _FILES_BESIDES_CONNECTIONS
+    wanted = CONNECTIONS * _FILES_PER_CONNECTION + _FILES_BESIDES_CONNECTIONS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return (
-        CONNECTIONS if soft == resource.RLIM_INFINITY else max(64, min(CONNECTIONS, soft - _FILES_BESIDES_CONNECTIONS))
-    )
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return max(64, min(CONNECTIONS, (soft - _FILES_BESIDES_CONNECTIONS) // _FILES_PER_CONNECTION))

@@ -258,6 +258,49 @@ def test_a_request_that_does_not_arrive_in_time_is_refused(
     assert client.rest() == b""
 
 
+def test_bodies_that_are_still_coming_are_bounded_together(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "UNFINISHED_BYTES", 2 * MB)
+    half = b"POST /api/v1/talk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n" + b"x" * MB
+    client.send(half)
+    with closing(Client(server.port)) as second, closing(Client(server.port)) as third:
+        for each in (second, third):
+            each.send(half)
+        for each in (client, second, third):
+            got = each.receive()
+            assert (got.status, got.error["type"]) == (503, "service_unavailable")
+    with closing(Client(server.port)) as after:
+        assert after.request("GET", "/healthz").status == 200
+
+
+def test_a_connection_that_can_not_be_taken_does_not_end_the_listening(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(channel_module.Channel, "__init__", fail)
+        with closing(Client(server.port)) as lost:
+            assert lost.socket.recv(1) == b""
+    assert "could not be taken" in caplog.text
+    with closing(Client(server.port)) as client:
+        assert client.request("GET", "/healthz").status == 200
+
+
+def test_a_server_that_ends_by_an_error_says_so(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("poll")
+
+    monkeypatch.setattr(server_module.wasyncore, "loop", fail)
+    server, ended = Server(app.parts, listen("127.0.0.1", 0), app.gateway), threading.Event()
+    server.start(ended.set)
+    assert ended.wait(5)
+    assert server.failed
+    server.stop(1.0)
+
+
 def test_one_address_has_a_bounded_number_of_connections(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "CONNECTIONS_PER_ADDRESS", 3)
     clients = [Client(server.port) for _ in range(3)]

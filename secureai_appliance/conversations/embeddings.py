@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -50,8 +51,10 @@ class EmbeddingList(msgspec.Struct, kw_only=True):
     usage: EmbeddingUsage
 
 
-def embed(embedder: Embedder, row: ModelRow, request: EmbeddingRequest) -> EmbeddingList:
-    """The vectors of the request's inputs.
+def embed(
+    embedder: Embedder, row: ModelRow, request: EmbeddingRequest, abandoned: Callable[[], bool] = lambda: False
+) -> EmbeddingList:
+    """The vectors of the request's inputs; Abandoned is raised soon after `abandoned` has turned true.
 
     Raises ValidationError for an empty or too long input, UnprocessableEntity for dimensions that the model has not and
     for tokens under an alias.
@@ -63,7 +66,7 @@ def embed(embedder: Embedder, row: ModelRow, request: EmbeddingRequest) -> Embed
             constraint="supported",
         )
     inputs = _inputs(embedder, row, request)
-    vectors = embedder.embed(inputs)
+    vectors = embedder.embed(inputs, abandoned)
     used = sum(len(tokens) for tokens in inputs)
     return EmbeddingList(
         data=[

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,11 @@ _SEQUENCES = 32
 _FIRST_GUESS = 0.0002  # seconds a token
 _SMOOTHING = 0.1
 _FAILED = "The embedding model failed; try again."
+_LOOK_SECONDS = 0.1
+
+
+class Abandoned(Exception):
+    """Nobody waits for the vectors any more."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +108,12 @@ class Embedder:
         """The tokens of a text with the model's own first and last ones. Texts of control tokens stay text."""
         return self.vocabulary.tokenize(text, add_special=True)
 
-    def embed(self, inputs: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    def embed(
+        self, inputs: Sequence[Sequence[int]], abandoned: Callable[[], bool] = lambda: False
+    ) -> list[NDArray[np.float32]]:
         """One vector of length 1 (`dimension` floats) for each list of token ids, in order; blocks until done.
 
+        `abandoned` is asked a few times a second; once it is true, no further batch is computed and Abandoned raised.
         Raises ValidationError for an empty input, one longer than `max_tokens` (`code` "context_length_exceeded")
         or with ids that the model doesn't know, ServiceUnavailable when too many calls are under way.
         """
@@ -125,7 +133,9 @@ class Embedder:
             self._under_way += 1
             self._calls.append(call)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: call.left == 0 or call.error is not None)
+            while not self._changed.wait_for(lambda: call.left == 0 or call.error is not None, _LOOK_SECONDS):
+                if abandoned():
+                    call.error = Abandoned()
             self._under_way -= 1
         if call.error is not None:
             raise call.error

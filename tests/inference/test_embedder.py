@@ -10,7 +10,7 @@ import pytest
 
 from secureai_appliance.core.errors import InternalError, ServiceUnavailable, ValidationError
 from secureai_appliance.inference.context import Context
-from secureai_appliance.inference.embedder import Embedder, EmbedderOptions, pack
+from secureai_appliance.inference.embedder import Abandoned, Embedder, EmbedderOptions, pack
 from tests.support.models import EMBEDDING, PATIENCE
 
 
@@ -127,6 +127,29 @@ def test_too_many_calls_are_refused_and_closing_ends_those_under_way() -> None:
     assert set(threading.enumerate()) <= before
     with pytest.raises(ServiceUnavailable):
         embedder.embed([[2023]])
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed_on() -> None:
+    embedder = Held(EmbedderOptions(threads=1))
+    gone = threading.Event()
+    outcomes: list[Exception] = []
+
+    def call() -> None:
+        try:
+            embedder.embed([[2023] * 300] * 50, gone.is_set)
+        except Abandoned as outcome:
+            outcomes.append(outcome)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    assert embedder.computing.wait(PATIENCE)
+    gone.set()
+    caller.join(PATIENCE)
+    assert len(outcomes) == 1
+    embedder.go_on.set()
+    assert len(embedder.embed([[2023]])) == 1
+    assert not embedder._calls
+    assert embedder.close()
 
 
 def test_a_batch_that_fails_fails_its_call_and_the_next_one_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,12 +62,21 @@ class Appliance:
         self._clock = clock
         self._data = settings.data_folder
         self._data.create()
-        self._lock = ServeLock(self._data.lock)
-        self._lock.acquire()
-        self._socket = listen(settings.host, settings.port)
-        self._data.empty_tmp()
-        _use_tmp(self._data.tmp)
-        self.store, self.sealer = open_store(settings, clock, create=True)
+        with ExitStack() as undo:
+            self._lock = ServeLock(self._data.lock)
+            self._lock.acquire()
+            undo.callback(self._lock.release)
+            self._socket = listen(settings.host, settings.port)
+            undo.callback(self._socket.close)
+            self._data.empty_tmp()
+            _use_tmp(self._data.tmp)
+            self.store, self.sealer = open_store(settings, clock, create=True)
+            undo.callback(self.store.close)
+            self._build()
+            undo.pop_all()
+
+    def _build(self) -> None:
+        settings, clock = self.settings, self._clock
         self.first_start = self._prepare()
         self.models = Models(
             self.store, clock, self._data.models, loader(settings), context_length=settings.context_length
@@ -186,6 +197,8 @@ def _first_start(tx: Transaction) -> FirstStart | None:
 def _use_tmp(folder: Path) -> None:
     # temporary files of every library stay in the data folder: they may hold pieces of documents
     os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(folder)
+    # whoever asked before has made Python remember another folder
+    tempfile.tempdir = str(folder)
 
 
 def _log_copy(model: str, done: int, total: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from secureai_appliance.inference.library import without_paths
 Kind = Literal["chat", "embedding"]
 
 TIMEOUT = 120.0
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def probe(path: Path, kind: Kind, timeout: float = TIMEOUT) -> ProbeResult:
 def main(arguments: list[str]) -> int:
     """The child: prints one line of JSON, `{"reason": null}` when the model can be used."""
     path, kind = Path(arguments[0]), arguments[1]
+    # killed, the appliance can't end its child any more, and a damaged model may keep it busy for ever
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort is an answer here, not something to examine
     reason: str | None = None
     try:

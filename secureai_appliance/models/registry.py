@@ -45,6 +45,7 @@ class Handle:
         self._changed = threading.Condition()
         self._status: Status = "available"
         self._loaded: Loaded | None = None
+        self._dead: Loaded | None = None
         self._failure: str | None = None
         self._retry_at = 0.0
         self._cooldown = _FIRST_COOLDOWN
@@ -97,8 +98,16 @@ class Handle:
                 return False
             if cooling or (self._status == "loaded" and not dead):
                 return False
-            self._status, self._loaded, self._wanted = "loading", None, load
+            self._status, self._wanted = "loading", load
+            self._dead, self._loaded = self._loaded, None
             return True
+
+    def bury(self) -> None:
+        """Free a model whose thread died, before another takes its memory."""
+        with self._changed:
+            dead, self._dead = self._dead, None
+        if dead is not None:
+            dead.close(1.0)
 
     def rest(self) -> bool:
         """A probe ended well: leave the place empty. False when somebody waits, so that the model is to be read now."""
@@ -182,12 +191,16 @@ class Models:
 
     def check(self) -> None:
         """Probe the models that no build was seen to run; called once after start, in a thread of its own."""
-        with self._store.read() as db:
-            unknown = [row for row in catalogue.all_models(db) if row.probed_build is None]
-        for row in unknown:
-            handle = self._handle(row)
-            if handle.begin(self._clock.monotonic(), load=False):
-                self._fill(row, handle, load=False)
+        try:
+            with self._store.read() as db:
+                unknown = [row for row in catalogue.all_models(db) if row.probed_build is None]
+            for row in unknown:
+                handle = self._handle(row)
+                if handle.begin(self._clock.monotonic(), load=False):
+                    self._fill(row, handle, load=False)
+        except ServiceUnavailable as failure:
+            # a stop, most often; whoever asks for a model that was not probed has it probed then
+            log.warning("the models were not all checked: %s", failure.message)
 
     def close(self, timeout: float) -> None:
         """Cancel what runs and free every model within about `timeout` seconds."""
@@ -216,6 +229,7 @@ class Models:
     def _fill(self, row: ModelRow, handle: Handle, *, load: bool) -> None:
         """Probe if need be, then read. Every way out ends the waiting of those who wait on `handle`."""
         try:
+            handle.bury()
             self._probe_once(row)
             if not load and handle.rest():
                 return

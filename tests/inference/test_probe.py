@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +58,22 @@ def test_a_file_that_is_no_model_is_refused(data: bytes | None, reason: str, tmp
     result = probe(path, "chat")
     assert not result.ok
     assert reason in (result.reason or "")
+
+
+def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "model.gguf"
+    os.mkfifo(pipe)
+    program = "import sys, pathlib; from secureai_appliance.inference.probe import probe"
+    parent = subprocess.Popen([sys.executable, "-c", f"{program}; probe(pathlib.Path(sys.argv[1]), 'chat')", str(pipe)])
+    end = os.open(pipe, os.O_WRONLY)  # returns when the child reads
+    try:
+        parent.kill()
+        parent.wait()
+        watch = select.poll()
+        watch.register(end, select.POLLERR)
+        assert watch.poll(10_000), "the child still reads"
+    finally:
+        os.close(end)
 
 
 def test_a_child_that_takes_too_long_is_ended() -> None:

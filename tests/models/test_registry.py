@@ -186,6 +186,7 @@ def test_a_model_whose_thread_died_is_loaded_again(models: Models, fake: FakeLoa
     fake.loaded[0].failed = True
     assert models.in_memory() == {}
     assert models.chat(row).wait(LONG) is fake.loaded[1]
+    assert [model.closed for model in fake.loaded] == [True, False]
 
 
 def test_a_model_of_another_kind_is_refused_before_it_is_loaded(
@@ -215,6 +216,14 @@ def test_a_model_that_arrives_after_closing_is_freed_at_once(models: Models, fak
     with contextlib.suppress(ServiceUnavailable):
         handle.wait(LONG)
     assert _eventually(lambda: bool(fake.loaded) and fake.loaded[0].closed)
+
+
+def test_a_check_that_a_stop_overtakes_ends_quietly(
+    models: Models, row: ModelRow, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.close(LONG)
+    models.check()
+    assert "not all checked" in caplog.text
 
 
 def test_a_request_uses_no_more_context_than_model_and_setting_allow(models: Models, row: ModelRow) -> None:

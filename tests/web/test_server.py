@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -162,9 +161,7 @@ def test_a_hang_up_closes_the_source_of_a_silent_stream_at_once(app: App, client
     client.send(talk(app))
     client.until(b": ping\n\n")
     client.close()
-    started = time.monotonic()
     assert source.closed.wait(5)
-    assert time.monotonic() - started < 0.5
 
 
 def test_a_hang_up_is_seen_by_a_handler_that_waits(app: App, client: Client) -> None:
@@ -205,9 +202,7 @@ def test_with_all_places_taken_the_rest_still_answers(tmp_path: Path, clock: Fak
         with closing(Client(server.port)) as other:
             other.send(talk(app))
             assert other.receive().status == 503
-            started = time.monotonic()
             assert other.request("GET", "/healthz").status == 200
-            assert time.monotonic() - started < 0.5
         for client in held:
             client.close()
         assert all(source.closed.wait(5) for source in sources)
@@ -219,10 +214,8 @@ def many_connections(server: Server, idle: int, dripping: int) -> None:
         for count, slow in enumerate(sockets[:dripping]):
             slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "[: 10 + count % 40])
         for _ in range(5):
-            started = time.monotonic()
             with closing(Client(server.port)) as client:
                 assert client.request("GET", "/healthz").status == 200
-            assert time.monotonic() - started < 0.5
             for slow in sockets[:dripping]:
                 slow.sendall(b"x")
     finally:
@@ -329,9 +322,7 @@ def test_a_stop_ends_streams_with_an_error_and_done(app: App) -> None:
         assert idle.request("GET", "/healthz").status == 200
         busy.send(talk(app))
         busy.until(b": ping\n\n")
-        started = time.monotonic()
         server.stop(1.0)
-        assert time.monotonic() - started < 2.0
         end = busy.rest()
         assert b"service_unavailable" in end
         assert end.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
@@ -361,9 +352,10 @@ def test_a_stop_lets_a_running_stream_end_in_its_own_time(app: App) -> None:
 
 def test_an_idle_server_stops_at_once(app: App) -> None:
     with serving(app) as server:
-        started = time.monotonic()
-        server.stop(10.0)
-        assert time.monotonic() - started < 1.0
+        stopping = threading.Thread(target=server.stop, args=(3600.0,))
+        stopping.start()
+        stopping.join(30)
+        assert not stopping.is_alive()
 
 
 def test_a_port_that_is_taken_is_one_clear_line() -> None:

@@ -34,7 +34,8 @@ from secureai_appliance.web.server import Server, listen
 log = logging.getLogger(__name__)
 
 ADMIN_EMAIL = "admin@localhost"
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 8.0
+"""For running requests. With the models and the file, which are closed after them, a stop takes about 10 s at most."""
 _LEAST_FREE_BYTES = 64 * 1024 * 1024
 _KEY_CHECK = b"this key belongs to this file"
 _KEY_CHECK_CONTEXT = "instance.key_check"
@@ -104,7 +105,7 @@ class Appliance:
         log.info("serving on %s, data in %s", self.address, self._data.root)
 
     def stop(self) -> None:
-        """Accept nothing new, let what runs end or end it within 10 s, then close the models and the file."""
+        """Accept nothing new, let what runs end or end it, then close the models and the file; within about 10 s."""
         self._server.stop(GRACE_SECONDS)
         self.models.close(timeout=2.0)
         self.store.close()

@@ -8,22 +8,22 @@ import shlex
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from secureai_appliance.appliance import ADMIN_EMAIL, Appliance, FirstStart
 from secureai_appliance.core.clock import SystemClock
-from secureai_appliance.core.errors import StartupError
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.settings import Settings
 
 _MESSAGE = """{"model": "gpt-4", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"""
 
 
-def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; returns after a clean stop.
+def serve(settings: Settings) -> NoReturn:
+    """Run until SIGTERM or SIGINT, then end the process: with 0, or 1 when the server ended by an error.
 
-    Raises StartupError, also when the server ends by itself: whoever watches the process has to start it again.
+    Raises StartupError when it can't start.
     """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
@@ -36,8 +36,19 @@ def serve(settings: Settings) -> None:
     welcome(appliance.address, settings.data_folder, appliance.first_start, sys.stdout)
     stop.wait()
     appliance.stop()
-    if appliance.failed:
-        raise StartupError("The HTTP server ended by an error, which the log has in full.")
+    _leave(1 if appliance.failed else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once. Everything is stored and closed by now, but for what could not be ended in time.
+
+    A thread may still be inside llama.cpp, reading a model or computing a step: the ordinary end of the interpreter
+    would free what it uses, and the process would end by a segmentation fault.
+    """
+    logging.shutdown()
+    with suppress(OSError):  # nobody reads it any more
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def welcome(address: str, folder: DataFolder, first: FirstStart | None, out: TextIO) -> None:

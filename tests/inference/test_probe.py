@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import struct
 import subprocess
@@ -60,20 +59,23 @@ def test_a_file_that_is_no_model_is_refused(data: bytes | None, reason: str, tmp
     assert reason in (result.reason or "")
 
 
-def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    pipe = tmp_path / "model.gguf"
-    os.mkfifo(pipe)
-    program = "import sys, pathlib; from secureai_appliance.inference.probe import probe"
-    parent = subprocess.Popen([sys.executable, "-c", f"{program}; probe(pathlib.Path(sys.argv[1]), 'chat')", str(pipe)])
-    end = os.open(pipe, os.O_WRONLY)  # returns when the child reads
-    try:
+CHILD = """
+import os, signal
+from secureai_appliance.inference import probe
+probe._try_chat = lambda path: (os.write(1, b"tries"), signal.pause())
+probe.main(["x", "chat"])
+"""
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+
+
+def test_a_child_ends_with_the_process_that_started_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.read(5) == b"tries"
         parent.kill()
-        parent.wait()
-        watch = select.poll()
-        watch.register(end, select.POLLERR)
-        assert watch.poll(10_000), "the child still reads"
-    finally:
-        os.close(end)
+        ends = select.poll()
+        ends.register(parent.stdout, 0)  # hung up once nobody can write to it any more
+        assert ends.poll(10_000), "the child goes on"
 
 
 def test_a_child_that_takes_too_long_is_ended() -> None:

@@ -79,7 +79,7 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError as cause:
         raise InvalidJson("The body is not UTF-8.", constraint="encoding") from cause
     bare, strings = _STRING.subn(b"", body, count=MAX_VALUES + 1)
-    if strings > MAX_VALUES or bare.count(b",") >= MAX_VALUES:
+    if strings > MAX_VALUES or sum(map(bare.count, (b",", b"[", b"{"))) >= MAX_VALUES:
         raise PayloadTooLarge(f"The body has more than {MAX_VALUES} values.", details={"max_values": MAX_VALUES})
     _check_nesting(bare)
     try:

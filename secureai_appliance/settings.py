@@ -62,7 +62,6 @@ class Option:
     maximum: int | None = None
     choices: tuple[str, ...] = ()
     form: Form | None = None
-    secret: bool = False
 
     @property
     def flag(self) -> str:

@@ -43,13 +43,5 @@ class Stream:
     """The completion's id (`resp-…`): what a repeated `Idempotency-Key` is told."""
 
 
-@dataclass
-class WithHeaders:
-    """A JSON answer with headers of its own (`X-SecureAI-Ignored`, `Location`)."""
-
-    body: msgspec.Struct
-    headers: dict[str, str]
-
-
-Outcome = msgspec.Struct | WithHeaders | Answer | Stream | None
+Outcome = msgspec.Struct | Answer | Stream | None
 """A struct becomes JSON with the route's status, None an empty 204."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,7 +14,7 @@ from secureai_appliance.web.openapi import Schema
 from secureai_appliance.web.pages import HTML, html
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import etag
-from secureai_appliance.web.route import Route
+from secureai_appliance.web.route import Handler, Route
 
 _HOST_IN_EXAMPLES = "http://localhost:8080"
 _LOCATIONS = {"path": "path", "query": "query", "header": "header"}
@@ -56,19 +56,19 @@ class Shape:
     fields: list[Field]
 
 
-def show(_: Request[None, None]) -> Answer:
-    """The page."""
-    body, tag = _bytes()
-    return Answer(body=body, content_type=HTML, headers={"ETag": tag})
+def shown(table: Callable[[], Sequence[Route]]) -> Handler:
+    """The handler of `/docs`. `table` is asked at the first request: the handler stands in it itself."""
 
+    @cache
+    def made() -> tuple[bytes, str]:
+        body = page(table()).encode()
+        return body, etag(body)
 
-@cache
-def _bytes() -> tuple[bytes, str]:
-    # the table holds the handler above
-    from secureai_appliance.web.routes import route_table
+    def show(_: Request[None, None]) -> Answer:
+        body, tag = made()
+        return Answer(body=body, content_type=HTML, headers={"ETag": tag})
 
-    body = page(route_table()).encode()
-    return body, etag(body)
+    return show
 
 
 def page(routes: Sequence[Route]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -19,7 +19,7 @@ from secureai_appliance.web.idempotency import HEADER as IDEMPOTENCY_KEY
 from secureai_appliance.web.idempotency import REPLAYED
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import JSON, Error, etag
-from secureai_appliance.web.route import Access, Route
+from secureai_appliance.web.route import Access, Handler, Route
 
 Schema = dict[str, Any]
 
@@ -32,19 +32,19 @@ _ALWAYS = (400, 405, 408, 421, 431, 500, 503)
 _WITH_RETRY_AFTER = (429, 503)
 
 
-def show(_: Request[None, None]) -> Answer:
-    """`/api/v1/openapi.json`."""
-    body, tag = _bytes()
-    return Answer(body=body, headers={"ETag": tag})
+def shown(table: Callable[[], Sequence[Route]]) -> Handler:
+    """The handler of `/api/v1/openapi.json`. `table` is asked at the first request: the handler stands in it itself."""
 
+    @cache
+    def made() -> tuple[bytes, str]:
+        body = msgspec.json.encode(document(table()))
+        return body, etag(body)
 
-@cache
-def _bytes() -> tuple[bytes, str]:
-    # the table holds the handler above
-    from secureai_appliance.web.routes import route_table
+    def show(_: Request[None, None]) -> Answer:
+        body, tag = made()
+        return Answer(body=body, headers={"ETag": tag})
 
-    body = msgspec.json.encode(document(route_table()))
-    return body, etag(body)
+    return show
 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:

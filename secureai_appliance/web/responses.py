@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from secureai_appliance.core.errors import Failure, PreconditionFailed
-from secureai_appliance.web.answers import Answer, Outcome, Stream, WithHeaders
+from secureai_appliance.web.answers import Answer, Outcome, Stream
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.route import MB, Route
 
@@ -101,9 +101,8 @@ def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -
     if isinstance(outcome, Answer):
         headers = {"Content-Type": outcome.content_type} if outcome.body or outcome.status == 200 else {}
         return Reply(outcome.status, {**headers, **outcome.headers}, outcome.body)
-    struct, extra = (outcome.body, outcome.headers) if isinstance(outcome, WithHeaders) else (outcome, {})
-    body = msgspec.json.encode(struct)
-    headers = {"Content-Type": JSON, **extra}
+    body = msgspec.json.encode(outcome)
+    headers = {"Content-Type": JSON}
     if route.method == "GET" and route.status == 200 and len(body) <= ETAG_LIMIT:
         headers["ETag"] = etag(body)
     return Reply(route.status, headers, body)

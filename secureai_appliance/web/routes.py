@@ -44,7 +44,7 @@ def route_table() -> tuple[Route, ...]:
         Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Rename a key or move its expiry", "API keys", body=KeyPatch, example={"name": "monthly reports"}, answer=Key, writes=True, errors=(404, 412)),
         Route("DELETE", "/api/v1/keys/{id}", keys.delete, "keys:write", "Revoke a key", "API keys", status=204, writes=True, errors=(404, 412)),
 
-        Route("GET", "/api/v1/openapi.json", openapi.show, PUBLIC, "This description, as OpenAPI 3.1", "Service", answer=dict),
+        Route("GET", "/api/v1/openapi.json", openapi.shown(route_table), PUBLIC, "This description, as OpenAPI 3.1", "Service", answer=dict),
 
         Route("GET", "/healthz", health.healthz, PUBLIC, "Is the process alive?", "Service", answer=health.Health, limit="none"),
         Route("GET", "/readyz", health.readyz, PUBLIC, "Can requests be served?", "Service", answer=health.Health, limit="none"),
@@ -54,7 +54,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/sign-in/{token}", sign_in.show, PUBLIC, "A one-time sign-in link", content_type=HTML, limit="none"),
         Route("POST", "/sign-in/{token}", sign_in.redeem, PUBLIC, "Sign in", content_type=HTML, status=303, writes=True, limit="none"),
         Route("POST", "/sign-out", sign_in.sign_out, PUBLIC, "Sign out", content_type=HTML, status=303, writes=True, limit="none"),
-        Route("GET", "/docs", docs.show, PUBLIC, "This documentation", content_type=HTML, limit="none"),
+        Route("GET", "/docs", docs.shown(route_table), PUBLIC, "This documentation", content_type=HTML, limit="none"),
         Route("GET", "/static/{file}", static.serve, PUBLIC, "Styles", query=static.Version, limit="none"),
     )
     # fmt: on

@@ -23,7 +23,7 @@ from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import ListQuery, Store
 from secureai_appliance.web import health
-from secureai_appliance.web.answers import Answer, EventSource, Stream, WithHeaders
+from secureai_appliance.web.answers import Answer, EventSource, Stream
 from secureai_appliance.web.gateway import Gateway
 from secureai_appliance.web.metrics import Metrics
 from secureai_appliance.web.parts import Check, Parts
@@ -185,7 +185,7 @@ def routes(does: Behaviour) -> tuple[Route, ...]:
         require_match(request, show(request))
         del does.names[request.path["id"]]
 
-    def talk(request: Request[Talk, None]) -> Heard | Stream | WithHeaders:
+    def talk(request: Request[Talk, None]) -> Heard | Stream:
         does.calls += 1
         does.on_talk(request)
         if request.body.stream:

@@ -27,7 +27,9 @@ _SHOWN = 7  # "sk-" and four characters: enough to tell keys apart, far too litt
 _HOUR = 3600
 _COLUMNS = "id, user_id, name, prefix, scopes, expires_at, last_used_at, created_at, updated_at"
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+_LONGEST_NAME = 100
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_NAME)]
 Scopes = Annotated[list[str], msgspec.Meta(max_length=100)]
 
 log = logging.getLogger(__name__)
@@ -71,8 +73,10 @@ class KeyCreated(Key, kw_only=True):
 def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
     """Make a key for the caller's user.
 
-    Raises PermissionDenied for a scope that the caller does not hold: a narrow key can't make a wider one.
+    Raises PermissionDenied for a scope that the caller does not hold: a narrow key can't make a wider one;
+    ValidationError for a name that is not 1 to 100 printable characters.
     """
+    _check_name(body.name)
     scopes = _scopes(caller, body.scopes)
     secret = new_secret(PREFIX)
     key_id, now = new_id("key"), tx.now()
@@ -110,15 +114,24 @@ def list_(db: Reader, caller: Caller, query: ListQuery) -> Page[Key]:
 
 
 def patch(tx: Transaction, caller: Caller, key_id: str, body: KeyPatch) -> Key:
-    """Rename a key or move its expiry. Raises NotFound."""
+    """Rename a key or move its expiry. Raises NotFound, and what `create` raises."""
     get(tx, caller, key_id)
     now = tx.now()
     if body.name is not UNSET:
+        _check_name(body.name)
         tx.run("UPDATE api_keys SET name = ?, updated_at = ? WHERE id = ?", body.name, now, key_id)
     if body.expires_at is not UNSET:
         expires_at = _expiry(body.expires_at, now, caller)
         tx.run("UPDATE api_keys SET expires_at = ?, updated_at = ? WHERE id = ?", expires_at, now, key_id)
     return get(tx, caller, key_id)
+
+
+def _check_name(name: str) -> None:
+    # control characters would reach the terminal of whoever lists the keys
+    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ValidationError(
+            f"The 'name' field must have 1 to {_LONGEST_NAME} printable characters.", field="name", constraint="format"
+        )
 
 
 def revoke(tx: Transaction, caller: Caller, key_id: str) -> None:

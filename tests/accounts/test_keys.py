@@ -43,6 +43,16 @@ def test_the_secret_is_nowhere_in_the_file(store: Store) -> None:
     assert created.key.removeprefix("sk-") not in str(row)
 
 
+@pytest.mark.parametrize("name", ["", "x" * 101, "a\nb", "a\x00", "clear\x1b[2J", "over\u202eride"])
+def test_a_name_that_a_terminal_should_not_be_sent_is_refused(store: Store, name: str) -> None:
+    caller = make_caller(store)
+    created = make(store, caller)
+    with pytest.raises(ValidationError, match="printable"), store.transaction() as tx:
+        keys.create(tx, caller, KeyCreate(name=name))
+    with pytest.raises(ValidationError, match="printable"), store.transaction() as tx:
+        keys.patch(tx, caller, created.id, KeyPatch(name=name))
+
+
 def test_an_unknown_key_is_refused(store: Store, clock: FakeClock) -> None:
     with pytest.raises(AuthenticationError, match="not known"):
         authenticate(store, clock, "sk-" + "x" * 43)

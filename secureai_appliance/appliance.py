@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 ADMIN_EMAIL = "admin@localhost"
 GRACE_SECONDS = 8.0
 """For running requests. With the models and the file, which are closed after them, a stop takes about 10 s at most."""
+_LOOK_SECONDS = 1.0
 _LEAST_FREE_BYTES = 64 * 1024 * 1024
 _KEY_CHECK = b"this key belongs to this file"
 _KEY_CHECK_CONTEXT = "instance.key_check"
@@ -84,7 +85,8 @@ class Appliance:
         )
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
-        parts = Parts(settings, self._data, clock, self.store, self.models, self._metrics, self._readiness)
+        readiness = Readiness(self._look, clock)
+        parts = Parts(settings, self._data, clock, self.store, self.models, self._metrics, readiness)
         self._server = Server(parts, self._socket)
         self._checking = threading.Thread(target=self.models.check, name="check models", daemon=True)
 
@@ -128,13 +130,31 @@ class Appliance:
                 state = loaded.queue()
                 yield QueueDepth(name, state.running, state.waiting)
 
-    def _readiness(self) -> list[Check]:
+    def _look(self) -> list[Check]:
         return [_check_store(self.store), _check_disk(self._data), self._check_default_model()]
 
     def _check_default_model(self) -> Check:
         with self.store.read() as db:
             shown = self.models.show(catalogue.find(db, "default"))
         return Check("default model", shown.status != "failed", shown.failure or "")
+
+
+class Readiness:
+    """What `look` found, looked at once a second at most: it writes to the disk, and anybody may ask."""
+
+    def __init__(self, look: Callable[[], list[Check]], clock: Clock) -> None:
+        self._look = look
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._found: list[Check] = []
+        self._until = float("-inf")
+
+    def __call__(self) -> list[Check]:
+        with self._lock:
+            if self._clock.monotonic() >= self._until:
+                self._found = self._look()
+                self._until = self._clock.monotonic() + _LOOK_SECONDS
+            return self._found
 
 
 def open_store(settings: Settings, clock: Clock, *, create: bool) -> tuple[Store, Sealer]:

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m tests.bench.engine [--against NAME=URL …] [--streams 1,4,8,16] [--rounds 3]
 
-Each round asks every server in turn, so that a machine that slows down slows all of them. Texts are greedy and 96 tokens
-long; the prompts differ, so that nothing is shared. Printed: tokens per second of all streams together, seconds to the
-first token, milliseconds between tokens (p50, p95), and the ratio of our tokens per second to each other server's.
+Each round asks every server in turn, so that a machine that slows down slows all of them. Texts are greedy and 96
+tokens long; the prompts differ, so that nothing is shared. Printed: tokens per second of all streams together, seconds
+to the first token, milliseconds between tokens (p50, p95), and the ratio of our tokens per second to each other's.
 """
 
 from __future__ import annotations

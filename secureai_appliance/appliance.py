@@ -103,6 +103,7 @@ class Appliance:
     def start(self, ended: Callable[[], None] = lambda: None) -> None:
         """Answer requests from now on; models are probed meanwhile. `ended` is called when no more are answered."""
         self._server.start(ended)
+        self._lock.note(self.address)
         self._checking.start()
         log.info("serving on %s, data in %s", self.address, self._data.root)
 

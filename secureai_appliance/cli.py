@@ -19,7 +19,7 @@ from secureai_appliance.accounts.permissions import ROLES, TIERS
 from secureai_appliance.core.clock import SystemClock, rfc3339
 from secureai_appliance.core.errors import EXIT_USAGE, Failure, StartupError
 from secureai_appliance.settings import Option, Settings, Value
-from secureai_appliance.store import Store
+from secureai_appliance.store import ServeLock, Store
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -153,7 +153,9 @@ def user_link(chosen: Settings, email: str) -> None:
 
     with _file(chosen) as store, store.transaction() as tx:
         token = sessions.create_link(tx, users.by_email(tx, email).id)
-    click.echo(f"{public_url(chosen, chosen.port)}/sign-in/{token}")
+    # a running server knows best where it is reached; the options may have been given to it alone
+    address = ServeLock.noted(chosen.data_folder.lock) or public_url(chosen, chosen.port)
+    click.echo(f"{address}/sign-in/{token}")
 
 
 @cli.group()

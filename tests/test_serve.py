@@ -112,6 +112,13 @@ def test_commands_work_beside_the_running_server(serving: Serving, folder: Path)
     assert "smollm2-135m-instruct" in listed.stdout
 
 
+def test_a_sign_in_link_made_by_command_leads_to_the_running_server(serving: Serving, folder: Path) -> None:
+    link = command("user", "link", "--email", "admin@localhost", "--data", str(folder)).stdout.strip()
+    assert link.startswith(f"{serving.address}/sign-in/")
+    page = subprocess.run(["curl", "-sS", link], capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    assert "signs you in once" in page
+
+
 def test_a_password_is_read_from_standard_input_and_stored_as_argon2id(serving: Serving, folder: Path) -> None:
     arguments = ["user", "create", "--name", "Bob", "--role", "auditor", "--password-stdin", "--data", str(folder)]
     assert command(*arguments, "--email", "b@example.org", input="correct horse battery\n").returncode == 0

@@ -31,6 +31,7 @@ from secureai_appliance.core.errors import InternalError, UnprocessableEntity
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.inference.generation import Finished, Generation, GenerationRequest, Text
+from secureai_appliance.inference.tokens import TooManyTokens
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Handle, Models
 
@@ -90,7 +91,10 @@ class Completion:
                 code="unsupported_model",
                 param="model",
             )
-        prompt = engine.vocabulary.tokenize_segments(engine.template.render(self._messages))
+        try:
+            prompt = engine.vocabulary.tokenize_segments(engine.template.render(self._messages))
+        except TooManyTokens as cause:
+            raise engine.too_long(cause.count) from cause
         self._fingerprint = engine.fingerprint
         self._generation = engine.submit(
             GenerationRequest(

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from secureai_appliance.core.errors import Failure, InternalError, UnprocessableEntity, ValidationError
 from secureai_appliance.inference.embedder import Embedder
+from secureai_appliance.inference.tokens import TooManyTokens
 from secureai_appliance.models.catalogue import ModelRow
 
 MAX_INPUTS = 2048
@@ -108,7 +109,10 @@ def _inputs(embedder: Embedder, row: ModelRow, request: EmbeddingRequest) -> lis
 def _text(embedder: Embedder, text: str, where: str) -> Tokens:
     if text == "":
         raise ValidationError(f"The '{where}' field must not be empty.", field=where, constraint="min_length")
-    tokens = embedder.tokenize(text)
+    try:
+        tokens = embedder.tokenize(text)
+    except TooManyTokens as cause:
+        raise too_long(where, cause.count, embedder.max_tokens) from cause
     if len(tokens) > embedder.max_tokens:
         raise too_long(where, len(tokens), embedder.max_tokens)
     return tokens

@@ -102,17 +102,21 @@ class Engine:
         assert self._runner is not None
         return self._runner
 
+    def too_long(self, count: int) -> ValidationError:
+        """The error for a prompt of `count` tokens, which is more than fits."""
+        return ValidationError(
+            f"The prompt has {count} tokens; together with the answer this model reads {self.context_length}.",
+            constraint="context_length",
+            code="context_length_exceeded",
+            details={"prompt_tokens": count, "context_length": self.context_length},
+        )
+
     def _check(self, request: GenerationRequest) -> None:
         count = len(request.prompt)
         if count == 0:
             raise ValidationError("The prompt is empty.", constraint="min_length")
         if count >= self.context_length:
-            raise ValidationError(
-                f"The prompt has {count} tokens; together with the answer this model reads {self.context_length}.",
-                constraint="context_length",
-                code="context_length_exceeded",
-                details={"prompt_tokens": count, "context_length": self.context_length},
-            )
+            raise self.too_long(count)
         if request.max_tokens is not None and request.max_tokens < 1:
             raise ValidationError("The 'max_tokens' field must be at least 1.", field="max_tokens", constraint="min")
         try:

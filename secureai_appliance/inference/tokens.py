@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import ctypes
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,20 @@ _LONGEST_RUN = 4096
 # Only where a run begins: tried at each of its characters, a search would take seconds for a megabyte of shorter runs,
 # and hold the interpreter all that time.
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{_LONGEST_RUN},}}+|(?<!\s)\s{{{_LONGEST_RUN},}}+")
+
+
+# tokens that a first call has room for; a long text is tokenised again with as much room as it needs, and no more
+_FIRST_ROOM = 1 << 16
+# no context is longer; as Python's integers, tokens take nine times the memory that they take packed
+_MOST_LISTED = 1 << 20
+
+
+class TooManyTokens(ValueError):
+    """More tokens than any model reads; `count` of them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"The text has {count} tokens.")
+        self.count = count
 
 
 class Vocabulary:
@@ -63,24 +78,21 @@ class Vocabulary:
         """The tokens of `text`. Texts of control tokens become those tokens only when `control` is set.
 
         `add_special` adds what the model wants around a whole input ([CLS] … [SEP], or the first token). The text comes
-        back from `text` unchanged but for lone surrogates, which become `?`.
+        back from `text` unchanged but for lone surrogates, which become `?`. Raises TooManyTokens.
         """
-        if _LONG_RUN.search(text) is None:
-            return self._tokenize(text, control, add_special)
-        # a cut must not go through a control token of the template
-        parts = self._control_pattern.split(text) if control else [text]
-        pieces = [piece for part in parts for piece in _cut_long_runs(part)]
-        tokens = [token for piece in pieces for token in self._tokenize(piece, control, False)]
-        return self._surround(tokens) if add_special else tokens
+        return _listed(self._packed(text, control, add_special))
 
     def tokenize_segments(self, segments: Iterable[Segment]) -> list[int]:
-        """The tokens of a rendered prompt, begun as the model wants it. Only trusted text gives control tokens."""
-        tokens: list[int] = []
+        """The tokens of a rendered prompt, begun as the model wants it. Only trusted text gives control tokens.
+
+        Raises TooManyTokens.
+        """
+        tokens = array("i")
         for segment in segments:
-            tokens += self.tokenize(segment.text, control=segment.trusted)
-        if self._add_bos and tokens[:1] != [self.bos]:
+            tokens += self._packed(segment.text, segment.trusted, False)
+        if self._add_bos and (not tokens or tokens[0] != self.bos):
             tokens.insert(0, self.bos)
-        return tokens
+        return _listed(tokens)
 
     def piece(self, token: int) -> bytes:
         """The bytes of one token: not always whole characters; empty for control tokens. Raises ValueError."""
@@ -101,23 +113,37 @@ class Vocabulary:
         if tokens and not (min(tokens) >= 0 and max(tokens) < self.size):
             raise ValueError(f"Token ids must be from 0 to {self.size - 1}.")
 
-    def _surround(self, tokens: list[int]) -> list[int]:
+    def _packed(self, text: str, control: bool, add_special: bool) -> array[int]:
+        if _LONG_RUN.search(text) is None:
+            return self._tokenize(text, control, add_special)
+        # a cut must not go through a control token of the template
+        parts = self._control_pattern.split(text) if control else [text]
+        tokens = array("i")
+        for part in parts:
+            for piece in _cut_long_runs(part):
+                tokens += self._tokenize(piece, control, False)
+        return self._surround(tokens) if add_special else tokens
+
+    def _surround(self, tokens: array[int]) -> array[int]:
         frame = self._tokenize("", False, True)
         middle = len(frame) - 1 if len(frame) > 1 else len(frame)
         return frame[:middle] + tokens + frame[middle:]
 
-    def _tokenize(self, text: str, control: bool, add_special: bool) -> list[int]:
+    def _tokenize(self, text: str, control: bool, add_special: bool) -> array[int]:
         # llama.cpp throws at invalid UTF-8, and nothing catches it on the way through ctypes
         data = text.encode("utf-8", "replace")
         if len(data) > 2**30:
             raise ValueError("The text is too long.")
-        room = len(data) + 16
-        buffer = (ctypes.c_int32 * room)()
-        with self._model.use():
-            count = self._api.llama_tokenize(self._pointer, data, len(data), buffer, room, add_special, control)
-        if count < 0:
-            raise ValueError("The text can't be turned into tokens.")
-        return list(buffer[:count])
+        room = min(len(data) + 16, _FIRST_ROOM)
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            with self._model.use():
+                count = self._api.llama_tokenize(self._pointer, data, len(data), buffer, room, add_special, control)
+            if count >= 0:
+                return array("i", memoryview(buffer)[:count].cast("B").cast("i"))
+            if -count <= room:
+                raise ValueError("The text can't be turned into tokens.")
+            room = -count
 
     def _read_piece(self, token: int) -> bytes:
         room = 64
@@ -128,6 +154,12 @@ class Vocabulary:
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
+
+
+def _listed(tokens: array[int]) -> list[int]:
+    if len(tokens) > _MOST_LISTED:
+        raise TooManyTokens(len(tokens))
+    return tokens.tolist()
 
 
 class IncrementalText:

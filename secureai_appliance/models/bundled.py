@@ -131,8 +131,8 @@ def _place(entry: ManifestEntry, target: Path, progress: Progress) -> None:
         part.unlink(missing_ok=True)
         with _open_source(entry) as (source, section):
             source.seek(section.offset)
-            if not _link(source, section, part):
-                _copy(source, section.size, part, entry.name, progress)
+            # a copy and no second name for the file: what is done to one data folder must not reach into another
+            _copy(source, section.size, part, entry.name, progress)
             _check(entry, part)
         part.replace(target)
         _sync_folder(target.parent)
@@ -173,18 +173,6 @@ def _open_source(entry: ManifestEntry) -> Iterator[tuple[BinaryIO, Section]]:
     else:
         with (assets() / "models" / entry.file).open("rb") as file:
             yield file, Section(0, os.fstat(file.fileno()).st_size)
-
-
-def _link(source: BinaryIO, section: Section, part: Path) -> bool:
-    """A second name for a file that is a model from end to end; False where the file system has no such thing."""
-    if (section.offset, section.size) != (0, os.fstat(source.fileno()).st_size):
-        return False
-    try:
-        os.link(source.name, part)
-    except OSError:
-        # another file system, or the file belongs to another user: a copy does as well
-        return False
-    return True
 
 
 def _copy(source: BinaryIO, size: int, part: Path, name: str, progress: Progress) -> None:

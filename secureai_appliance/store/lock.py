@@ -22,7 +22,7 @@ class ServeLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").partition("\n")[0]
             os.close(descriptor)
             raise StartupError(self._refusal(holder), EXIT_ALREADY_RUNNING) from cause
         except OSError:
@@ -37,6 +37,19 @@ class ServeLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def note(self, text: str) -> None:
+        """Leave a line for `noted`; the lock must be held."""
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, f"{os.getpid()}\n{text}\n".encode(), 0)
+
+    @staticmethod
+    def noted(path: Path) -> str | None:
+        """What the process that serves this data folder left; None when there is none."""
+        if not ServeLock.is_held(path):
+            return None
+        lines = path.read_text("utf-8").splitlines()
+        return lines[1] if len(lines) > 1 else None
 
     @staticmethod
     def is_held(path: Path) -> bool:

@@ -234,6 +234,13 @@ def test_a_prompt_longer_than_the_context_is_400_with_both_counts_and_the_proces
     assert api.chat("hi", max_tokens=1).status == 200
 
 
+def test_a_prompt_of_millions_of_tokens_is_counted_exactly_and_refused(api: Running) -> None:
+    words = 2_500_000
+    error = api.chat("a " * words).json["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert words <= error["details"]["prompt_tokens"] < words * 1.1
+
+
 def test_a_client_that_hangs_up_mid_stream_frees_the_engine_within_two_steps(api: Running) -> None:
     running = engine(api)
     connection = api.connect()

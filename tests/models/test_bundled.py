@@ -65,23 +65,13 @@ def test_the_manifest_names_one_chat_and_one_embedding_model() -> None:
     ]
 
 
-def test_a_checkout_gives_the_file_a_second_name_instead_of_a_copy(source: Source, folder: DataFolder) -> None:
-    (model,) = place_bundled(folder)
-    assert model.path == folder.models / "tiny.gguf"
-    assert model.path.stat().st_ino == source.file.stat().st_ino
-
-
-def test_where_links_are_not_possible_it_is_copied_and_progress_is_told(
-    source: Source, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    monkeypatch.setattr(os, "link", refuse)
+def test_a_checkout_gives_a_copy_so_that_no_folder_reaches_into_another(source: Source, folder: DataFolder) -> None:
     told: list[tuple[str, int, int]] = []
     (model,) = place_bundled(folder, lambda *progress: told.append(progress))
-    assert model.path.read_bytes() == CONTENT
+    assert model.path == folder.models / "tiny.gguf"
     assert told[-1] == ("Tiny", len(CONTENT), len(CONTENT))
+    model.path.write_bytes(b"overwritten in place")
+    assert source.file.read_bytes() == CONTENT
 
 
 def test_the_onefile_copies_it_out_of_its_section(source: Source, folder: DataFolder) -> None:

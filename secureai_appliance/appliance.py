@@ -16,13 +16,13 @@ from pathlib import Path
 from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.core.clock import Clock
-from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, StartupError
+from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.bundled import place_bundled
-from secureai_appliance.models.loading import loader
+from secureai_appliance.models.loading import loader, memory_budget
 from secureai_appliance.models.registry import Models
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Identity, ServeLock, Store, Transaction
@@ -37,6 +37,7 @@ ADMIN_EMAIL = "admin@localhost"
 GRACE_SECONDS = 8.0
 """For running requests. With the models and the file, which are closed after them, a stop takes about 10 s at most."""
 _LOOK_SECONDS = 1.0
+_UPKEEP_SECONDS = 10.0
 _LEAST_FREE_BYTES = 64 * 1024 * 1024
 _KEY_CHECK = b"this key belongs to this file"
 _KEY_CHECK_CONTEXT = "instance.key_check"
@@ -81,14 +82,21 @@ class Appliance:
         settings, clock = self.settings, self._clock
         self.first_start = self._prepare()
         self.models = Models(
-            self.store, clock, self._data.models, loader(settings), context_length=settings.context_length
+            self.store,
+            clock,
+            self._data.models,
+            loader(settings),
+            context_length=settings.context_length,
+            memory=memory_budget(settings),
+            idle_seconds=settings.idle_unload or None,
         )
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
         readiness = Readiness(self._look, clock)
         parts = Parts(settings, self._data, clock, self.store, self.models, self._metrics, readiness)
         self._server = Server(parts, self._socket)
-        self._checking = threading.Thread(target=self.models.check, name="check models", daemon=True)
+        self._stopping = threading.Event()
+        self._minding = threading.Thread(target=self._mind_models, name="mind models", daemon=True)
 
     @property
     def address(self) -> str:
@@ -104,11 +112,12 @@ class Appliance:
         """Answer requests from now on; models are probed meanwhile. `ended` is called when no more are answered."""
         self._server.start(ended)
         self._lock.note(self.address)
-        self._checking.start()
+        self._minding.start()
         log.info("serving on %s, data in %s", self.address, self._data.root)
 
     def stop(self) -> None:
         """Accept nothing new, let what runs end or end it, then close the models and the file; within about 10 s."""
+        self._stopping.set()
         self._server.stop(GRACE_SECONDS)
         self.models.close(timeout=2.0)
         self.store.close()
@@ -124,6 +133,14 @@ class Appliance:
             for model in bundled:
                 catalogue.register(tx, model)
             return _first_start(tx)
+
+    def _mind_models(self) -> None:
+        self.models.check()
+        while not self._stopping.wait(_UPKEEP_SECONDS):
+            try:
+                self.models.unload_idle()
+            except ServiceUnavailable as failure:
+                log.warning("idle models could not be looked for: %s", failure.message)
 
     def _queues(self) -> Iterator[QueueDepth]:
         for name, loaded in self.models.in_memory().items():

@@ -115,6 +115,16 @@ class Settings:
     max_wait: int = _option(120, "Seconds that a request may wait for a model.", minimum=1, maximum=3600)
     threads: int = _option(0, "Threads for inference; 0 takes one per core.", minimum=0, maximum=1024)
 
+    model_memory: int = _option(
+        0,
+        "Memory in MB that all loaded models may take together; 0 takes 70 % of what is free at the start.",
+        minimum=0,
+        maximum=100_000_000,
+    )
+    idle_unload: int = _option(
+        0, "Seconds after which a model that nobody uses leaves memory; 0: when another needs it.", minimum=0
+    )
+
     @property
     def data_folder(self) -> DataFolder:
         """The data folder, by its absolute path."""

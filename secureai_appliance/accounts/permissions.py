@@ -17,6 +17,7 @@ PERMISSIONS: dict[str, str] = {
     "keys:write": "Make, change and revoke one's own API keys",
     "metrics:read": "Read the server's metrics",
     "models:read": "List models and see their state",
+    "models:write": "Import, change, load, unload and remove models",
 }
 
 _USER = frozenset({"completions:create", "embeddings:create", "keys:read", "keys:write", "models:read"})

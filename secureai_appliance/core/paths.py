@@ -57,13 +57,23 @@ class DataFolder:
         return self.root / "models"
 
     @property
+    def imported(self) -> Path:
+        """Models that an administrator imported; below `models`."""
+        return self.models / "imported"
+
+    @property
+    def import_(self) -> Path:
+        """Where an administrator puts files that are to be imported."""
+        return self.root / "import"
+
+    @property
     def tmp(self) -> Path:
         return self.root / "tmp"
 
     def create(self) -> None:
         """Make the folder and its subfolders, readable by the owner alone (0700). Raises StartupError."""
         try:
-            for folder in (self.root, self.models, self.tmp):
+            for folder in (self.root, self.models, self.imported, self.import_, self.tmp):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.chmod(0o700)
         except OSError as cause:

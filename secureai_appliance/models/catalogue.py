@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.core.clock import rfc3339
-from secureai_appliance.core.errors import NotFound
+from secureai_appliance.core.errors import Conflict, NotFound, UnprocessableEntity
+from secureai_appliance.inference.gguf import GgufInfo
 from secureai_appliance.models.bundled import BundledModel
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
 
 Kind = Literal["chat", "embedding"]
 Status = Literal["available", "loading", "loaded", "failed"]
+Source = Literal["bundled", "imported", "remote"]
+
+DEFAULT = "default"
+"""The name that always stands for a chat model: it can be moved to another, never removed."""
 
 CAPABILITIES: dict[str, list[str]] = {"chat": ["chat"], "embedding": ["embedding"]}
 
@@ -25,16 +31,50 @@ DEFAULT_ALIASES: dict[str, tuple[str, ...]] = {
 
 _STORED = (
     "kind, file, sha256, size_bytes, owned_by, license, context_length, parameters, quantization, probed_build,"
-    " failure, created_at, updated_at"
+    " failure, source, pinned, settings, created_at, updated_at"
 )
+_ALIASES = "(SELECT json_group_array(x.alias ORDER BY x.alias) FROM model_aliases x WHERE x.model_id = m.id)"
 # one row per name: a model under its id, or an alias with the columns of the model that it stands for
+_OF_MODEL = ", ".join("m." + column for column in _STORED.split(", "))
 _NAMES = f"""(
-    SELECT row_id * 2 AS row_id, id AS name, NULL AS alias_of, id, {_STORED} FROM models
+    SELECT m.row_id * 2 AS row_id, m.id AS name, NULL AS alias_of, m.id, {_ALIASES} AS aliases, {_OF_MODEL}
+    FROM models m
     UNION ALL
-    SELECT a.row_id * 2 + 1, a.alias, m.id, m.id, {", ".join("m." + column for column in _STORED.split(", "))}
+    SELECT a.row_id * 2 + 1, a.alias, m.id, m.id, {_ALIASES}, {_OF_MODEL}
     FROM model_aliases a JOIN models m ON m.id = a.model_id
 )"""  # noqa: S608 (constant columns)
-_COLUMNS = f"name, alias_of, id, {_STORED}"
+_COLUMNS = f"name, alias_of, id, aliases, {_STORED}"
+
+Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
+Alias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
+
+
+class ModelSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """How a model is loaded, where it differs from the boot options (null: as they say).
+
+    `context_length`: tokens that one request may use. `slots`: requests at once. `gpu_layers`: layers on the GPU, when
+    the build has one. `chat_template`: a Jinja template in place of the file's. They count from the next loading on.
+    """
+
+    context_length: Annotated[int, Meta(ge=256, le=1_048_576)] | None = None
+    slots: Annotated[int, Meta(ge=1, le=256)] | None = None
+    gpu_layers: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    chat_template: Annotated[str, Meta(min_length=1, max_length=100_000)] | None = None
+
+
+class AliasChanges(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Names to give to a model and to take from it. Adding `default` moves it here."""
+
+    add: Annotated[list[Alias], Meta(max_length=100)] = []
+    remove: Annotated[list[str], Meta(max_length=100)] = []
+
+
+class ModelPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Changes of a model; what is left out stays. `settings` are replaced as a whole."""
+
+    aliases: AliasChanges | UnsetType = UNSET
+    pinned: bool | UnsetType = UNSET
+    settings: ModelSettings | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -44,6 +84,7 @@ class ModelRow:
     name: str
     alias_of: str | None
     id: str
+    aliases: tuple[str, ...]
     kind: Kind
     file: str
     sha256: str
@@ -55,6 +96,9 @@ class ModelRow:
     quantization: str
     probed_build: str | None
     failure: str | None
+    source: Source
+    pinned: bool
+    settings: ModelSettings
     created_at: int
     updated_at: int
 
@@ -63,7 +107,7 @@ class Model(msgspec.Struct, kw_only=True):
     """A model, or an alias of one (`alias_of`), as the API shows it: OpenAI's fields and ours.
 
     `context_length` is in tokens, `parameters` a count, `created` Unix seconds. `status`: `available` (checked, not in
-    memory), `loading`, `loaded`, `failed` (with `failure` saying why).
+    memory), `loading`, `loaded`, `failed` (with `failure` saying why). A `pinned` model stays in memory.
     """
 
     id: str
@@ -71,6 +115,7 @@ class Model(msgspec.Struct, kw_only=True):
     created: int
     owned_by: str
     alias_of: str | None
+    aliases: list[str]
     status: Status
     failure: str | None
     capabilities: list[str]
@@ -80,6 +125,9 @@ class Model(msgspec.Struct, kw_only=True):
     size_bytes: int
     sha256: str
     license: str | None
+    source: Source
+    pinned: bool
+    settings: ModelSettings
     created_at: str
     updated_at: str
 
@@ -90,11 +138,18 @@ class ModelPage(Page[Model], kw_only=True):
     object: Literal["list"] = "list"
 
 
+def _row(values: tuple[Any, ...]) -> ModelRow:
+    decoded = list(values)
+    decoded[3] = tuple(msgspec.json.decode(decoded[3], type=list[str]))
+    decoded[-4], decoded[-3] = bool(decoded[-4]), msgspec.json.decode(decoded[-3], type=ModelSettings)
+    return ModelRow(*decoded)
+
+
 _SPEC: ListSpec[ModelRow] = ListSpec(
     columns=_COLUMNS,
     source=_NAMES,
     sortable={"created_at": "created_at"},
-    read=lambda row: ModelRow(*row),
+    read=_row,
 )
 
 
@@ -110,13 +165,20 @@ def find(db: Reader, name: str) -> ModelRow:
         raise NotFound(
             f"There is no model '{name}'. GET /api/v1/models lists them.", code="model_not_found", param="model"
         )
-    return ModelRow(*row)
+    return _row(row)
 
 
 def all_models(db: Reader) -> list[ModelRow]:
     """Every model once, without aliases, oldest first."""
     rows = db.all(f"SELECT {_COLUMNS} FROM {_NAMES} WHERE alias_of IS NULL ORDER BY row_id")  # noqa: S608
-    return [ModelRow(*row) for row in rows]
+    return [_row(row) for row in rows]
+
+
+_INSERT = (
+    "INSERT INTO models (id, kind, file, sha256, size_bytes, owned_by, license, architecture, context_length,"
+    " parameters, quantization, source, probed_build, created_at, updated_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 def register(tx: Transaction, model: BundledModel) -> None:
@@ -129,13 +191,13 @@ def register(tx: Transaction, model: BundledModel) -> None:
     if known == model.sha256:
         return
     tx.run(
-        "INSERT INTO models (id, kind, file, sha256, size_bytes, owned_by, license, architecture, context_length,"
-        " parameters, quantization, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET file = excluded.file, sha256 = excluded.sha256,"
+        f"{_INSERT} ON CONFLICT (id) DO UPDATE SET file = excluded.file, sha256 = excluded.sha256,"
         " size_bytes = excluded.size_bytes, license = excluded.license, context_length = excluded.context_length,"
         " parameters = excluded.parameters, quantization = excluded.quantization, probed_build = NULL, failure = NULL,"
-        " updated_at = excluded.updated_at",
+        " source = excluded.source, updated_at = excluded.updated_at",
         *_values(model),
+        "bundled",
+        None,
         now,
         now,
     )
@@ -147,6 +209,126 @@ def register(tx: Transaction, model: BundledModel) -> None:
                 model.id,
                 now,
             )
+
+
+@dataclass(frozen=True)
+class NewModel:
+    """An imported file that is in its place. `file` as in ModelRow; `build` has probed it."""
+
+    id: str
+    kind: Kind
+    file: str
+    sha256: str
+    info: GgufInfo
+    build: str
+
+
+def add(tx: Transaction, model: NewModel, aliases: list[str]) -> ModelRow:
+    """Enter an imported model. Raises Conflict for a name that is taken or a file that is there already."""
+    refuse_taken(tx, model.id)
+    refuse_known(tx, model.sha256)
+    now, info = tx.now(), model.info
+    tx.run(
+        _INSERT,
+        *(model.id, model.kind, model.file, model.sha256, info.size_bytes, "imported", info.license),
+        *(info.architecture, info.context_length, info.parameters, info.quantization, "imported", model.build),
+        *(now, now),
+    )
+    for alias in aliases:
+        _add_alias(tx, find(tx, model.id), alias)
+    return find(tx, model.id)
+
+
+def refuse_taken(db: Reader, name: str) -> None:
+    """Raise Conflict when a model or an alias has this name."""
+    row = db.one(f"SELECT id FROM {_NAMES} WHERE name = ?", name)  # noqa: S608
+    if row is not None:
+        raise Conflict(f"The name '{name}' is taken by the model '{row[0]}'.", constraint="unique")
+
+
+def refuse_known(db: Reader, sha256: str) -> None:
+    """Raise Conflict when a model with this content is there."""
+    known = db.value("SELECT id FROM models WHERE sha256 = ?", sha256)
+    if known is not None:
+        raise Conflict(f"The file is here already, as '{known}': give that model an alias.", constraint="unique")
+
+
+def patch(tx: Transaction, row: ModelRow, body: ModelPatch) -> ModelRow:
+    """Change a model. Raises Conflict for a name that is taken, UnprocessableEntity for what it can't take."""
+    require_own_name(row)
+    if body.aliases is not UNSET:
+        for alias in body.aliases.remove:
+            _remove_alias(tx, row, alias)
+        for alias in body.aliases.add:
+            _add_alias(tx, row, alias)
+    if body.pinned is not UNSET:
+        tx.run("UPDATE models SET pinned = ? WHERE id = ?", int(body.pinned), row.id)
+    if body.settings is not UNSET:
+        _check_settings(row, body.settings)
+        # what it failed at may have been the old settings
+        tx.run(
+            "UPDATE models SET settings = ?, failure = NULL WHERE id = ?",
+            msgspec.json.encode(body.settings).decode(),
+            row.id,
+        )
+    tx.run("UPDATE models SET updated_at = ? WHERE id = ?", tx.now(), row.id)
+    return find(tx, row.id)
+
+
+def remove(tx: Transaction, row: ModelRow) -> None:
+    """Forget an imported model with its aliases. Raises Conflict for one that has to stay."""
+    require_own_name(row)
+    if DEFAULT in row.aliases:
+        raise Conflict(f"'{row.id}' is the default model: give another model the alias '{DEFAULT}' first.")
+    if row.source == "bundled":
+        raise Conflict(f"'{row.id}' comes with the program and would be back at the next start; unload it instead.")
+    tx.run("DELETE FROM models WHERE id = ?", row.id)
+
+
+def require_own_name(row: ModelRow) -> None:
+    """Raise UnprocessableEntity when the row was found by an alias: what changes a model names the model."""
+    if row.alias_of is not None:
+        raise UnprocessableEntity(f"'{row.name}' is an alias: name the model itself, '{row.id}'.", constraint="alias")
+
+
+def _add_alias(tx: Transaction, row: ModelRow, alias: str) -> None:
+    if alias == DEFAULT:
+        if row.kind != "chat":
+            raise UnprocessableEntity(f"Only a chat model can be '{DEFAULT}'.", field="aliases.add")
+        tx.run("DELETE FROM model_aliases WHERE alias = ?", DEFAULT)
+    taken = tx.one(f"SELECT id, alias_of FROM {_NAMES} WHERE name = ?", alias)  # noqa: S608
+    if taken == (row.id, row.id):
+        return
+    if taken is not None:
+        raise Conflict(
+            f"The name '{alias}' is taken by the model '{taken[0]}'.", field="aliases.add", constraint="unique"
+        )
+    tx.run(
+        "INSERT INTO model_aliases (alias, model_id, created_at) VALUES (?, ?, ?)",
+        *(alias, row.id, tx.now()),
+    )
+
+
+def _remove_alias(tx: Transaction, row: ModelRow, alias: str) -> None:
+    if alias == DEFAULT:
+        raise UnprocessableEntity(
+            f"'{DEFAULT}' always stands for a model: give it to another instead.", field="aliases.remove"
+        )
+    if alias not in row.aliases:
+        raise UnprocessableEntity(f"'{alias}' is no alias of '{row.id}'.", field="aliases.remove")
+    tx.run("DELETE FROM model_aliases WHERE alias = ? AND model_id = ?", alias, row.id)
+
+
+def _check_settings(row: ModelRow, settings: ModelSettings) -> None:
+    if settings.chat_template is not None:
+        from secureai_appliance.inference.template import ChatTemplate
+
+        try:
+            ChatTemplate(settings.chat_template, "", "")
+        except ValueError as cause:
+            raise UnprocessableEntity(str(cause), field="settings.chat_template", constraint="template") from cause
+    if row.kind == "embedding" and settings != ModelSettings():
+        raise UnprocessableEntity("An embedding model has no such settings.", field="settings")
 
 
 def remember_probe(tx: Transaction, model_id: str, build: str | None, failure: str | None) -> None:
@@ -161,6 +343,7 @@ def show(row: ModelRow, status: Status, failure: str | None, context_length: int
         created=row.created_at,
         owned_by=row.owned_by,
         alias_of=row.alias_of,
+        aliases=list(row.aliases),
         status=status,
         failure=failure,
         capabilities=CAPABILITIES[row.kind],
@@ -170,6 +353,9 @@ def show(row: ModelRow, status: Status, failure: str | None, context_length: int
         size_bytes=row.size_bytes,
         sha256=row.sha256,
         license=row.license,
+        source=row.source,
+        pinned=row.pinned,
+        settings=row.settings,
         created_at=rfc3339(row.created_at),
         updated_at=rfc3339(row.updated_at),
     )

@@ -1,42 +1,92 @@
-"""How a model file gets into memory, with the figures of the boot options."""
+"""How a model file gets into memory, with the figures of the boot options and the model's own settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from secureai_appliance.inference.cores import usable_cores
 from secureai_appliance.inference.embedder import Embedder, EmbedderOptions
-from secureai_appliance.inference.engine import Engine, EngineOptions
-from secureai_appliance.models.catalogue import Kind
+from secureai_appliance.inference.engine import DEFAULT_CONTEXT, Engine, EngineOptions
+from secureai_appliance.inference.library import LoadFailure
+from secureai_appliance.inference.memory import available_memory, predict
+from secureai_appliance.inference.model import describe_model
+from secureai_appliance.inference.template import ChatTemplate
+from secureai_appliance.models.catalogue import Kind, ModelRow
 from secureai_appliance.models.registry import Loaded, Loader
 from secureai_appliance.settings import Settings
+
+_MEGABYTE = 1_000_000
+_DEFAULT_SHARE = 0.7
+
+
+def memory_budget(settings: Settings) -> int:
+    """Bytes that all models may take together: the boot option, or most of what is free when the program starts."""
+    return settings.model_memory * _MEGABYTE or int(available_memory() * _DEFAULT_SHARE)
 
 
 def loader(settings: Settings) -> Loader:
     """The real thing: llama.cpp in this process, after a probe in a process of its own."""
 
-    def build() -> str:
-        from secureai_appliance.inference.library import build_id
+    def load(path: Path, row: ModelRow) -> Loaded:
+        if row.kind == "embedding":
+            return Embedder(path, _embedder_options(settings))
+        engine = Engine(path, _engine_options(settings, row))
+        if row.settings.chat_template is not None:
+            _override_template(engine, row.settings.chat_template)
+        return engine
 
-        return build_id()
+    def need(path: Path, row: ModelRow) -> int:
+        return _predict(path, row, settings)
 
-    def probe(path: Path, kind: Kind) -> str | None:
-        from secureai_appliance.inference.probe import probe as run
+    return Loader(_build, _probe, need, load)
 
-        result = run(path, kind)
-        return None if result.ok else result.reason
 
-    def load(path: Path, kind: Kind) -> Loaded:
-        if kind == "embedding":
-            return Embedder(path, EmbedderOptions(threads=settings.threads or None))
-        return Engine(
-            path,
-            EngineOptions(
-                context_length=settings.context_length,
-                slots=settings.slots,
-                max_waiting=settings.max_waiting,
-                max_wait_seconds=settings.max_wait,
-                threads=settings.threads or None,
-            ),
-        )
+def _build() -> str:
+    from secureai_appliance.inference.library import build_id
 
-    return Loader(build, probe, load)
+    return build_id()
+
+
+def _probe(path: Path, kind: Kind) -> str | None:
+    from secureai_appliance.inference.probe import probe
+
+    result = probe(path, kind)
+    return None if result.ok else result.reason
+
+
+def _embedder_options(settings: Settings) -> EmbedderOptions:
+    return EmbedderOptions(threads=settings.threads or None)
+
+
+def _engine_options(settings: Settings, row: ModelRow) -> EngineOptions:
+    own = row.settings
+    return EngineOptions(
+        context_length=own.context_length or settings.context_length,
+        slots=own.slots or settings.slots,
+        max_waiting=settings.max_waiting,
+        max_wait_seconds=settings.max_wait,
+        threads=settings.threads or None,
+        gpu_layers=own.gpu_layers or 0,
+    )
+
+
+def _predict(path: Path, row: ModelRow, settings: Settings) -> int:
+    """Bytes, with the figures that Engine and Embedder take. Raises LoadFailure for a file that makes no sense."""
+    info = describe_model(path)
+    if row.kind == "embedding":
+        embedding = _embedder_options(settings)
+        batch = min(embedding.batch, info.context_length or embedding.batch)
+        tokens = batch * (embedding.threads or usable_cores())
+        return predict(info, tokens, tokens, 1).total
+    options = _engine_options(settings, row)
+    context = min(options.context_length or DEFAULT_CONTEXT, info.context_length or DEFAULT_CONTEXT)
+    return predict(info, 2 * context, options.prompt_chunk + options.slots, options.slots).total
+
+
+def _override_template(engine: Engine, source: str) -> None:
+    words = engine.vocabulary
+    try:
+        engine.template = ChatTemplate(source, words.bos_text, words.eos_text, words.control_texts)
+    except ValueError as cause:
+        engine.close()
+        raise LoadFailure(str(cause)) from cause

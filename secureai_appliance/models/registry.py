@@ -1,156 +1,70 @@
-"""Which models are in memory: loaded on demand, each once, probed in a child process before the first time."""
+"""Which models are in memory: loaded on demand, each once, probed in a child process before the first time.
+
+Together they take no more than a budget: the longest unused goes, never what a request uses, never a pinned one.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from secureai_appliance.core.clock import Clock
-from secureai_appliance.core.errors import Failure, ServiceUnavailable, UnprocessableEntity
-from secureai_appliance.inference.embedder import Embedder
+from secureai_appliance.core.errors import Conflict, Failure, ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.models import catalogue
-from secureai_appliance.models.catalogue import Kind, ModelRow, Status
+from secureai_appliance.models.catalogue import Kind, ModelRow
+from secureai_appliance.models.handle import Handle, Loaded
+from secureai_appliance.models.room import NoRoom, Room
 from secureai_appliance.store import Store
 
 log = logging.getLogger(__name__)
 
-Loaded = Engine | Embedder
+__all__ = ["Handle", "Loaded", "Loader", "Models"]
 
-_FIRST_COOLDOWN = 5.0
-_LONGEST_COOLDOWN = 300.0
+_CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Loader:
     """How a file becomes a model in memory. Tests put in their own.
 
-    `build` names the engine's build, `probe` says why a file can't be used (None: it can), `load` reads it.
+    `build` names the engine's build, `probe` says why a file can't be used (None: it can), `predict` how many
+    bytes of memory it will take, `load` reads it.
     """
 
     build: Callable[[], str]
     probe: Callable[[Path, Kind], str | None]
-    load: Callable[[Path, Kind], Loaded]
-
-
-class Handle:
-    """One model's place in memory: empty, being filled, filled or failed. Safe to use from any thread."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._changed = threading.Condition()
-        self._status: Status = "available"
-        self._loaded: Loaded | None = None
-        self._dead: Loaded | None = None
-        self._failure: str | None = None
-        self._retry_at = 0.0
-        self._cooldown = _FIRST_COOLDOWN
-        self._wanted = False
-
-    @property
-    def status(self) -> Status:
-        with self._changed:
-            # a model whose thread died is read again for the next request
-            return "available" if self._loaded is not None and self._loaded.failed else self._status
-
-    @property
-    def failure(self) -> str | None:
-        with self._changed:
-            return self._failure
-
-    @property
-    def loaded(self) -> Loaded | None:
-        """The model if it is in memory and well."""
-        with self._changed:
-            return None if self._loaded is None or self._loaded.failed else self._loaded
-
-    def wait(self, timeout: float) -> Loaded | None:
-        """The model, or None if it is still being read after `timeout` seconds.
-
-        Raises ServiceUnavailable when reading failed, saying why and when it will be tried again.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._status != "loading", timeout)
-            if self._status == "failed":
-                raise ServiceUnavailable(
-                    f"The model '{self._name}' can't be loaded: {self._failure}",
-                    code="model_failed",
-                    retry_after=max(1, round(self._cooldown)),
-                )
-            if self._status == "available":
-                raise ServiceUnavailable(f"The model '{self._name}' was taken out of memory.", retry_after=1)
-            return self._loaded if self._status == "loaded" else None
-
-    def begin(self, now: float, *, load: bool = True) -> bool:
-        """Claim the loading of the model, or the probing; False when it is there, under way or cooling down.
-
-        Who wants it loaded while it is only being probed is remembered: `rest` is then refused.
-        """
-        with self._changed:
-            dead = self._loaded is not None and self._loaded.failed
-            cooling = self._status == "failed" and now < self._retry_at
-            if self._status == "loading":
-                self._wanted = self._wanted or load
-                return False
-            if cooling or (self._status == "loaded" and not dead):
-                return False
-            self._status, self._wanted = "loading", load
-            self._dead, self._loaded = self._loaded, None
-            return True
-
-    def bury(self) -> None:
-        """Free a model whose thread died, before another takes its memory."""
-        with self._changed:
-            dead, self._dead = self._dead, None
-        if dead is not None:
-            dead.close(1.0)
-
-    def rest(self) -> bool:
-        """A probe ended well: leave the place empty. False when somebody waits, so that the model is to be read now."""
-        with self._changed:
-            if self._wanted:
-                return False
-            self._status, self._failure, self._cooldown = "available", None, _FIRST_COOLDOWN
-            self._changed.notify_all()
-            return True
-
-    def succeed(self, loaded: Loaded) -> None:
-        """Loading ended well."""
-        with self._changed:
-            self._status = "loaded"
-            self._loaded, self._failure, self._cooldown = loaded, None, _FIRST_COOLDOWN
-            self._changed.notify_all()
-
-    def fail(self, reason: str, now: float) -> None:
-        """Loading failed; it is tried again after a time that doubles up to five minutes."""
-        with self._changed:
-            self._status, self._failure = "failed", reason
-            self._retry_at = now + self._cooldown
-            self._cooldown = min(self._cooldown * 2, _LONGEST_COOLDOWN)
-            self._changed.notify_all()
-
-    def take(self) -> Loaded | None:
-        """Empty the place, giving up what was in it."""
-        with self._changed:
-            loaded, self._loaded = self._loaded, None
-            if self._status == "loaded":
-                self._status = "available"
-            return loaded
+    predict: Callable[[Path, ModelRow], int]
+    load: Callable[[Path, ModelRow], Loaded]
 
 
 class Models:
     """The models in memory, by id."""
 
-    def __init__(self, store: Store, clock: Clock, folder: Path, loader: Loader, context_length: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        folder: Path,
+        loader: Loader,
+        *,
+        context_length: int,
+        memory: int,
+        idle_seconds: float | None = None,
+    ) -> None:
+        """`memory`: bytes for all models together. After `idle_seconds` without a request a model is unloaded."""
         self._store = store
         self._clock = clock
         self._folder = folder
         self._loader = loader
         self._context_length = context_length
+        self._room = Room(memory)
+        self._idle_seconds = idle_seconds
         self._handles: dict[str, Handle] = {}
         self._guard = threading.Lock()
         self._closed = False
@@ -177,11 +91,57 @@ class Models:
         status = handle.status
         if status == "available" and row.probed_build is None:
             status = "loading"  # it is about to be probed: until then nobody knows whether it can be used
-        return catalogue.show(row, status, handle.failure or row.failure, self.context_length(row))
+        return catalogue.show(row, status, handle.failure or row.failure, self._tokens(row, handle.loaded))
 
-    def context_length(self, row: ModelRow) -> int:
+    def _tokens(self, row: ModelRow, loaded: Loaded | None) -> int:
         """Tokens that one request may use: the model's own bound or ours, whichever is less."""
-        return min(row.context_length, self._context_length) if row.kind == "chat" else row.context_length
+        if isinstance(loaded, Engine):
+            return loaded.context_length  # settings that were changed since count from the next loading on
+        if row.kind == "embedding":
+            return row.context_length
+        return min(row.context_length, row.settings.context_length or self._context_length)
+
+    @contextmanager
+    def held(self, row: ModelRow) -> Iterator[None]:
+        """While a request is at work: its model is not taken out of memory for another's sake."""
+        handle = self._handle(row)
+        handle.hold()
+        try:
+            yield
+        finally:
+            handle.let_go(self._clock.monotonic())
+
+    def load(self, row: ModelRow) -> Handle:
+        """Have a model read now, also when it failed a moment ago."""
+        return self._open(row, at_once=True)
+
+    def unload(self, row: ModelRow) -> None:
+        """Take a model out of memory, if it is there. Raises Conflict while it is read or requests use it."""
+        handle = self._handle(row)
+        if not self._unload(row.id, handle):
+            self.refuse_busy(row)
+
+    def refuse_busy(self, row: ModelRow) -> None:
+        """Raise Conflict while the model is being read or requests use it."""
+        if self._handle(row).busy:
+            raise Conflict(f"The model '{row.id}' is in use: wait until its requests have ended.", constraint="busy")
+
+    def forget(self, model_id: str) -> None:
+        """The model is no more: what is still in memory goes, and what uses it is told."""
+        with self._guard:
+            handle = self._handles.pop(model_id, None)
+        if handle is not None and (loaded := handle.take()) is not None:
+            loaded.close(_CLOSING_SECONDS)
+        self._room.give_back(model_id)
+
+    def unload_idle(self) -> None:
+        """Take out of memory what was not used for `idle_seconds`; called every now and then."""
+        if self._idle_seconds is None:
+            return
+        before = self._clock.monotonic() - self._idle_seconds
+        for model_id, handle, since in self._removable():
+            if since <= before and self._unload(model_id, handle):
+                log.info("the model %s was not used for %.0f seconds and is unloaded", model_id, self._idle_seconds)
 
     def in_memory(self) -> dict[str, Loaded]:
         """What is loaded and well, by id."""
@@ -190,7 +150,7 @@ class Models:
         return {name: loaded for name, handle in handles.items() if (loaded := handle.loaded) is not None}
 
     def check(self) -> None:
-        """Probe the models that no build was seen to run; called once after start, in a thread of its own."""
+        """Probe the models that no build was seen to run, load the pinned ones; once after start, in its own thread."""
         try:
             with self._store.read() as db:
                 unknown = [row for row in catalogue.all_models(db) if row.probed_build is None]
@@ -198,6 +158,10 @@ class Models:
                 handle = self._handle(row)
                 if handle.begin(self._clock.monotonic(), load=False):
                     self._fill(row, handle, load=False)
+            with self._store.read() as db:
+                pinned = [row for row in catalogue.all_models(db) if row.pinned]
+            for row in pinned:
+                self._open(row)
         except ServiceUnavailable as failure:
             # a stop, most often; whoever asks for a model that was not probed has it probed then
             log.warning("the models were not all checked: %s", failure.message)
@@ -212,9 +176,9 @@ class Models:
             if loaded is not None:
                 loaded.close(timeout)
 
-    def _open(self, row: ModelRow) -> Handle:
+    def _open(self, row: ModelRow, *, at_once: bool = False) -> Handle:
         handle = self._handle(row)
-        if handle.loaded is None and handle.begin(self._clock.monotonic()):
+        if handle.loaded is None and handle.begin(self._clock.monotonic(), at_once=at_once):
             threading.Thread(
                 target=self._fill, args=(row, handle), kwargs={"load": True}, name=f"load {row.id}", daemon=True
             ).start()
@@ -233,7 +197,10 @@ class Models:
             self._probe_once(row)
             if not load and handle.rest():
                 return
-            loaded = self._loader.load(self._folder / row.file, row.kind)
+            loaded = self._read(row)
+        except NoRoom as refusal:
+            log.warning("%s", refusal.message)
+            handle.refuse(refusal.message)
         except LoadFailure as failure:
             log.warning("the model %s can't be loaded: %s", row.id, failure)
             handle.fail(str(failure), self._clock.monotonic())
@@ -244,11 +211,48 @@ class Models:
             log.exception("loading the model %s failed", row.id)
             handle.fail("an internal error, which the log has in full", self._clock.monotonic())
         else:
-            handle.succeed(loaded)
+            handle.succeed(loaded, self._clock.monotonic())
             with self._guard:
-                closed = self._closed
-            if closed and (late := handle.take()) is not None:
-                late.close(1.0)
+                late = self._closed or self._handles.get(row.id) is not handle
+            if late and (unwanted := handle.take()) is not None:
+                unwanted.close(1.0)
+                self._room.give_back(row.id)
+
+    def _read(self, row: ModelRow) -> Loaded:
+        path = self._folder / row.file
+        self._room.take(row.id, self._loader.predict(path, row), self._make_room)
+        try:
+            return self._loader.load(path, row)
+        except BaseException:
+            self._room.give_back(row.id)
+            raise
+
+    def _make_room(self) -> bool:
+        """Unload the model that was not used for longest; False when every one is in use, pinned or being read."""
+        for model_id, handle, _ in self._removable():
+            if self._unload(model_id, handle):
+                log.info("the model %s is unloaded: another needs its memory", model_id)
+                return True
+        return False
+
+    def _removable(self) -> list[tuple[str, Handle, float]]:
+        """Loaded models that nobody uses and nobody pinned, with when they were used last; the longest ago first."""
+        with self._store.read() as db:
+            pinned = {row.id for row in catalogue.all_models(db) if row.pinned}
+        with self._guard:
+            handles = [(name, handle) for name, handle in self._handles.items() if name not in pinned]
+        idle = [(name, handle, since) for name, handle in handles if (since := handle.idle_since) is not None]
+        return sorted(idle, key=lambda candidate: candidate[2])
+
+    def _unload(self, model_id: str, handle: Handle) -> bool:
+        """False when it is not there, or a request came in between."""
+        loaded = handle.take_if_idle()
+        if loaded is None:
+            return False
+        if not loaded.close(_CLOSING_SECONDS):
+            log.warning("the model %s has not given its memory back yet", model_id)
+        self._room.give_back(model_id)
+        return True
 
     def _probe_once(self, row: ModelRow) -> None:
         build = self._loader.build()

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from secureai_appliance.core.errors import ServiceUnavailable, UnprocessableEntity
+from secureai_appliance.core.errors import Conflict, ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.models import catalogue
-from secureai_appliance.models.catalogue import Kind, ModelRow
+from secureai_appliance.models.catalogue import Kind, ModelPatch, ModelRow
 from secureai_appliance.models.registry import Loaded, Loader, Models
 from secureai_appliance.store import Store
 from tests.support.clock import FakeClock
 
+BUDGET = 10
 LONG = 10.0  # seconds that a test waits before it fails; none is spent when it passes
 
 
@@ -40,15 +41,19 @@ class FakeLoader:
         self.loaded: list[FakeModel] = []
         self.refusal: str | None = None
         self.defect = False
+        self.needs: dict[str, int] = {}
 
     def loader(self) -> Loader:
-        return Loader(lambda: "build-1", self._probe, self._load)
+        return Loader(lambda: "build-1", self._probe, self._predict, self._load)
 
     def _probe(self, path: Path, kind: Kind) -> str | None:
         self.probed.append(path.name)
         return self.refusal
 
-    def _load(self, path: Path, kind: Kind) -> Loaded:
+    def _predict(self, path: Path, row: ModelRow) -> int:
+        return self.needs.get(row.id, 1)
+
+    def _load(self, path: Path, row: ModelRow) -> Loaded:
         assert self.gate.wait(LONG)
         if self.defect:
             raise RuntimeError("a bug")
@@ -63,7 +68,7 @@ def fake() -> FakeLoader:
 
 @pytest.fixture
 def models(store: Store, clock: FakeClock, fake: FakeLoader, tmp_path: Path) -> Iterator[Models]:
-    made = Models(store, clock, tmp_path, fake.loader(), context_length=4096)
+    made = Models(store, clock, tmp_path, fake.loader(), context_length=4096, memory=BUDGET, idle_seconds=60)
     yield made
     made.close(LONG)
 
@@ -118,7 +123,7 @@ def test_who_asks_while_a_model_is_only_probed_gets_it_loaded(
         assert go_on.wait(LONG)
         return None
 
-    monkeypatch.setattr(models, "_loader", Loader(lambda: "build-1", probe, fake._load))
+    monkeypatch.setattr(models, "_loader", Loader(lambda: "build-1", probe, fake._predict, fake._load))
     checking = threading.Thread(target=models.check)
     checking.start()
     assert probing.wait(LONG)
@@ -234,6 +239,133 @@ def test_the_outcome_of_a_probe_is_kept(models: Models, store: Store, fake: Fake
     models.check()
     with store.read() as db:
         assert catalogue.find(db, "tiny").probed_build == "build-1"
+
+
+# several models and one budget
+
+
+def load(models: Models, row: ModelRow) -> None:
+    assert models.chat(row).wait(LONG) is not None
+
+
+def test_the_model_that_was_not_used_for_longest_makes_room(
+    models: Models, store: Store, fake: FakeLoader, clock: FakeClock
+) -> None:
+    rows = [enter(store, name, "chat") for name in ("a", "b", "c")]
+    fake.needs = {"a": 4, "b": 4, "c": 5}
+    for row in rows[:2]:
+        load(models, row)
+        clock.advance(1)
+    with models.held(rows[0]):
+        clock.advance(1)
+    load(models, rows[2])
+    assert set(models.in_memory()) == {"a", "c"}
+    assert [model.closed for model in fake.loaded] == [False, True, False]
+
+
+def test_as_many_models_go_as_are_needed(models: Models, store: Store, fake: FakeLoader) -> None:
+    fake.needs = {"a": 4, "b": 4, "c": 10}
+    for name in ("a", "b", "c"):
+        load(models, enter(store, name, "chat"))
+    assert set(models.in_memory()) == {"c"}
+
+
+def test_a_model_with_a_running_request_is_never_unloaded(models: Models, store: Store, fake: FakeLoader) -> None:
+    busy, other = enter(store, "a", "chat"), enter(store, "b", "chat")
+    fake.needs = {"a": 6, "b": 6}
+    load(models, busy)
+    with models.held(busy), pytest.raises(ServiceUnavailable, match=r"in use or pinned: a\.") as raised:
+        models.chat(other).wait(LONG)
+    assert raised.value.retry_after
+    assert set(models.in_memory()) == {"a"}
+    assert models.show(other).status != "failed"
+    load(models, other)  # without any cooling down: nothing is wrong with it
+    assert set(models.in_memory()) == {"b"}
+
+
+def test_a_pinned_model_stays(models: Models, store: Store, fake: FakeLoader, clock: FakeClock) -> None:
+    pinned, other = enter(store, "a", "chat"), enter(store, "b", "chat")
+    fake.needs = {"a": 6, "b": 6}
+    with store.transaction() as tx:
+        catalogue.patch(tx, pinned, ModelPatch(pinned=True))
+    models.check()
+    load(models, pinned)
+    with pytest.raises(ServiceUnavailable, match="pinned"):
+        models.chat(other).wait(LONG)
+    clock.advance(1000)
+    models.unload_idle()
+    assert set(models.in_memory()) == {"a"}
+
+
+def test_a_pinned_model_is_loaded_at_the_start(models: Models, store: Store, fake: FakeLoader, row: ModelRow) -> None:
+    with store.transaction() as tx:
+        catalogue.patch(tx, row, ModelPatch(pinned=True))
+    models.check()
+    assert _eventually(lambda: set(models.in_memory()) == {"tiny"})
+
+
+def test_a_model_that_can_never_fit_says_so_with_the_figures(models: Models, fake: FakeLoader, row: ModelRow) -> None:
+    fake.needs = {"tiny": 11_000_000_000}
+    with pytest.raises(ServiceUnavailable, match=r"11\.00 GB.*0\.00 GB together"):
+        models.chat(row).wait(LONG)
+    assert fake.loaded == []
+
+
+def test_a_model_that_could_not_be_read_leaves_no_room_taken(
+    models: Models, store: Store, fake: FakeLoader, clock: FakeClock
+) -> None:
+    fake.needs = {"a": 10, "b": 10}
+    fake.defect = True
+    with pytest.raises(ServiceUnavailable):
+        models.chat(enter(store, "a", "chat")).wait(LONG)
+    fake.defect = False
+    load(models, enter(store, "b", "chat"))
+
+
+def test_a_model_that_nobody_uses_is_unloaded_after_its_time(
+    models: Models, fake: FakeLoader, row: ModelRow, clock: FakeClock
+) -> None:
+    load(models, row)
+    clock.advance(50)
+    with models.held(row):
+        clock.advance(100)
+        models.unload_idle()
+        assert not fake.loaded[0].closed
+    clock.advance(59)
+    models.unload_idle()
+    assert not fake.loaded[0].closed
+    clock.advance(1)
+    models.unload_idle()
+    assert fake.loaded[0].closed
+    assert models.in_memory() == {}
+
+
+def test_a_model_is_unloaded_by_hand_unless_it_is_in_use(models: Models, fake: FakeLoader, row: ModelRow) -> None:
+    load(models, row)
+    with models.held(row), pytest.raises(Conflict, match="in use"):
+        models.unload(row)
+    models.unload(row)
+    assert fake.loaded[0].closed
+    models.unload(row)
+
+
+def test_loading_by_hand_does_not_wait_for_the_cooling_down(models: Models, fake: FakeLoader, row: ModelRow) -> None:
+    fake.refusal = "no"
+    with pytest.raises(ServiceUnavailable):
+        models.chat(row).wait(LONG)
+    fake.refusal = None
+    assert models.load(row).wait(LONG) is not None
+
+
+def test_a_model_that_is_forgotten_while_it_is_read_is_freed_at_once(
+    models: Models, fake: FakeLoader, row: ModelRow
+) -> None:
+    fake.gate.clear()
+    models.chat(row)
+    models.forget(row.id)
+    fake.gate.set()
+    assert _eventually(lambda: bool(fake.loaded) and fake.loaded[0].closed)
+    assert models.in_memory() == {}
 
 
 def _eventually(holds: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import msgspec
 
 from secureai_appliance.conversations import completions
@@ -22,9 +24,10 @@ _encode = msgspec.json.Encoder().encode
 class ChunkSource:
     """The chunks of a completion as the events of a stream."""
 
-    def __init__(self, completion: Completion, metrics: Metrics) -> None:
+    def __init__(self, completion: Completion, held: ExitStack) -> None:
+        """`held`: what is given back at the end."""
         self._completion = completion
-        self._metrics = metrics
+        self._held = held
 
     def next(self, timeout: float) -> bytes | str | None:
         item = self._completion.next(timeout)
@@ -33,26 +36,25 @@ class ChunkSource:
         return None if item is None else _encode(item)
 
     def close(self) -> None:
-        _close(self._completion, self._metrics)
+        self._held.close()
 
 
 def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Answer:
     parts, body = request.parts, request.body
     with parts.store.read() as db:
         row = catalogue.find(db, body.model)
-    completion = completions.start(parts.models, row, request.caller, body, parts.clock)
-    streamed = False
-    try:
-        completion.begin()
-        if body.stream:
-            streamed = True
-            return Stream(ChunkSource(completion, parts.metrics), id=completion.id)
-        return completion.whole(request.disconnected)
-    except ClientGone:
-        return Answer(CLIENT_CLOSED_REQUEST)
-    finally:
-        if not streamed:  # a stream is closed by whoever sends it
-            _close(completion, parts.metrics)
+    with ExitStack() as held:
+        held.enter_context(parts.models.held(row))
+        completion = completions.start(parts.models, row, request.caller, body, parts.clock)
+        held.callback(_close, completion, parts.metrics)
+        try:
+            completion.begin()
+            if body.stream:
+                # a stream is closed by whoever sends it
+                return Stream(ChunkSource(completion, held.pop_all()), id=completion.id)
+            return completion.whole(request.disconnected)
+        except ClientGone:
+            return Answer(CLIENT_CLOSED_REQUEST)
 
 
 def _close(completion: Completion, metrics: Metrics) -> None:

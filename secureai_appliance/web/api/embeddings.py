@@ -17,13 +17,14 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
     parts = request.parts
     with parts.store.read() as db:
         row = catalogue.find(db, request.body.model)
-    handle = parts.models.embedding(row)
-    while (loaded := handle.wait(_POLL)) is None:
-        if request.disconnected():
+    with parts.models.held(row):
+        handle = parts.models.embedding(row)
+        while (loaded := handle.wait(_POLL)) is None:
+            if request.disconnected():
+                return Answer(CLIENT_CLOSED_REQUEST)
+        try:
+            answer = embeddings.embed(embeddings.require_embedder(loaded), row, request.body, request.disconnected)
+        except Abandoned:
             return Answer(CLIENT_CLOSED_REQUEST)
-    try:
-        answer = embeddings.embed(embeddings.require_embedder(loaded), row, request.body, request.disconnected)
-    except Abandoned:
-        return Answer(CLIENT_CLOSED_REQUEST)
     parts.metrics.tokens_embedded.labels(row.id).inc(answer.usage.prompt_tokens)
     return answer

@@ -20,7 +20,7 @@ from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnav
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.models import catalogue
+from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
 from secureai_appliance.models.registry import Models
@@ -132,7 +132,9 @@ class Appliance:
             sessions.sweep(tx)
             for model in bundled:
                 catalogue.register(tx, model)
-            return _first_start(tx)
+            first_start = _first_start(tx)
+        importing.sweep(self.store, self._data)
+        return first_start
 
     def _mind_models(self) -> None:
         self.models.check()

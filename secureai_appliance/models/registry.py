@@ -61,7 +61,7 @@ class Models:
         self._store = store
         self._clock = clock
         self._folder = folder
-        self._loader = loader
+        self.loader = loader
         self._context_length = context_length
         self._room = Room(memory)
         self._idle_seconds = idle_seconds
@@ -220,9 +220,9 @@ class Models:
 
     def _read(self, row: ModelRow) -> Loaded:
         path = self._folder / row.file
-        self._room.take(row.id, self._loader.predict(path, row), self._make_room)
+        self._room.take(row.id, self.loader.predict(path, row), self._make_room)
         try:
-            return self._loader.load(path, row)
+            return self.loader.load(path, row)
         except BaseException:
             self._room.give_back(row.id)
             raise
@@ -255,12 +255,12 @@ class Models:
         return True
 
     def _probe_once(self, row: ModelRow) -> None:
-        build = self._loader.build()
+        build = self.loader.build()
         with self._store.read() as db:
             known = catalogue.find(db, row.id).probed_build
         if known == build:
             return
-        reason = self._loader.probe(self._folder / row.file, row.kind)
+        reason = self.loader.probe(self._folder / row.file, row.kind)
         with self._store.transaction() as tx:
             catalogue.remember_probe(tx, row.id, build if reason is None else None, reason)
         if reason is not None:

@@ -119,7 +119,7 @@ def test_a_damaged_model_is_refused_and_leaves_no_file(source: Source, folder: D
     with pytest.raises(StartupError, match="damaged: its SHA-256") as refused:
         place_bundled(folder)
     assert "Copy the program" in refused.value.message
-    assert [path.name for path in folder.models.iterdir()] == []
+    assert [path.name for path in folder.models.iterdir() if path.is_file()] == []
 
 
 def test_a_program_built_without_the_model_says_so(source: Source, folder: DataFolder) -> None:
@@ -144,4 +144,4 @@ def test_a_full_disk_is_said_with_the_figure(
     source.freeze({".model.tiny": CONTENT})
     with pytest.raises(StartupError, match=r"is full: .* needed for tiny\.gguf"):
         place_bundled(folder)
-    assert [path.name for path in folder.models.iterdir()] == []
+    assert [path.name for path in folder.models.iterdir() if path.is_file()] == []

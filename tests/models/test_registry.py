@@ -123,7 +123,7 @@ def test_who_asks_while_a_model_is_only_probed_gets_it_loaded(
         assert go_on.wait(LONG)
         return None
 
-    monkeypatch.setattr(models, "_loader", Loader(lambda: "build-1", probe, fake._predict, fake._load))
+    monkeypatch.setattr(models, "loader", Loader(lambda: "build-1", probe, fake._predict, fake._load))
     checking = threading.Thread(target=models.check)
     checking.start()
     assert probing.wait(LONG)

@@ -1,14 +1,20 @@
-"""`/models`: what can be asked."""
+"""`/models`: what can be asked, and for administrators what there is to ask."""
 
 from __future__ import annotations
 
 import msgspec
 
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.models import catalogue
-from secureai_appliance.models.catalogue import Model, ModelPage
+from secureai_appliance.models import catalogue, importing
+from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch, ModelRow
+from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.store import ListQuery
+from secureai_appliance.web.answers import Answer
+from secureai_appliance.web.api.completions import CLIENT_CLOSED_REQUEST
 from secureai_appliance.web.request import Request
+from secureai_appliance.web.responses import require_match
+
+_POLL = 0.05
 
 
 class Queue(msgspec.Struct, kw_only=True):
@@ -33,16 +39,62 @@ def index(request: Request[None, ListQuery]) -> ModelPage:
 
 
 def show(request: Request[None, None]) -> Model:
-    with request.parts.store.read() as db:
-        row = catalogue.find(db, request.path["id"])
+    return request.parts.models.show(_row(request))
+
+
+def create(request: Request[ModelImport, None]) -> Model | Answer:
+    parts = request.parts
+    importer = importing.Importer(parts.store, parts.data, parts.models.loader)
+    try:
+        return parts.models.show(importer.run(request.body, request.disconnected))
+    except importing.Abandoned:
+        return Answer(CLIENT_CLOSED_REQUEST)
+
+
+def update(request: Request[ModelPatch, None]) -> Model:
+    models = request.parts.models
+    row = catalogue.find(request.tx, request.path["id"])
+    require_match(request, models.show(row))
+    return models.show(catalogue.patch(request.tx, row, request.body))
+
+
+def delete(request: Request[None, None]) -> None:
+    models = request.parts.models
+    with request.parts.store.transaction() as tx:
+        row = catalogue.find(tx, request.path["id"])
+        require_match(request, models.show(row))
+        models.refuse_busy(row)
+        catalogue.remove(tx, row)
+    # only now: until the row is gone for certain the model has to have its file
+    models.forget(row.id)
+    importing.remove_file(request.parts.data, row)
+
+
+def load(request: Request[None, None]) -> Model | Answer:
+    models, row = request.parts.models, _row(request)
+    with models.held(row):
+        handle = models.load(row)
+        while handle.wait(_POLL) is None:
+            if request.disconnected():
+                return Answer(CLIENT_CLOSED_REQUEST)
+    return models.show(_row(request))
+
+
+def unload(request: Request[None, None]) -> Model:
+    row = _row(request)
+    request.parts.models.unload(row)
     return request.parts.models.show(row)
 
 
 def queue(request: Request[None, None]) -> Queue:
-    with request.parts.store.read() as db:
-        row = catalogue.find(db, request.path["id"])
+    row = _row(request)
     loaded = request.parts.models.in_memory().get(row.id)
     if not isinstance(loaded, Engine):
         return Queue(running=0, waiting=0, slots=0)
     state = loaded.queue()
     return Queue(running=state.running, waiting=state.waiting, slots=state.slots)
+
+
+def _row(request: Request[None, None]) -> ModelRow:
+    with request.parts.store.read() as db:
+        return catalogue.find(db, request.path["id"])

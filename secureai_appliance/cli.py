@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -238,6 +239,80 @@ def model_list(chosen: Settings) -> None:
                 state,
             )
     _print(table)
+
+
+_KEY = click.option("--key", envvar="SECUREAI_KEY", help="API key for the running server. [SECUREAI_KEY]")
+
+
+@model.command("import")
+@_boot_options("data", "key_file", "host", "port")
+@_KEY
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", default=None, help="The model's id; without it, made from the file's name.")
+@click.option("--sha256", default=None, metavar="H", help="What the file's checksum must be.")
+def model_import(chosen: Settings, *, key: str | None, file: Path, name: str | None, sha256: str | None) -> None:
+    """Import a GGUF file; prints the new model's id. The server, if it runs, is asked over HTTP."""
+    from secureai_appliance import model_commands
+
+    click.echo(model_commands.import_model(chosen, key, file, name, sha256))
+
+
+@model.command("remove")
+@_boot_options("data", "key_file", "host", "port")
+@_KEY
+@click.argument("name")
+def model_remove(chosen: Settings, key: str | None, name: str) -> None:
+    """Remove an imported model and its file."""
+    from secureai_appliance import model_commands
+
+    model_commands.remove_model(chosen, key, name)
+
+
+@model.command("load")
+@_boot_options("data", "key_file", "host", "port")
+@_KEY
+@click.argument("name")
+def model_load(chosen: Settings, key: str | None, name: str) -> None:
+    """Load a model of the running server; prints its status."""
+    from secureai_appliance import model_commands
+
+    click.echo(model_commands.ask_server(chosen, key, name, "load"))
+
+
+@model.command("unload")
+@_boot_options("data", "key_file", "host", "port")
+@_KEY
+@click.argument("name")
+def model_unload(chosen: Settings, key: str | None, name: str) -> None:
+    """Take a model of the running server out of memory; prints its status."""
+    from secureai_appliance import model_commands
+
+    click.echo(model_commands.ask_server(chosen, key, name, "unload"))
+
+
+@cli.command()
+@_boot_options("data", "host", "port")
+@_KEY
+@click.option("--model", "name", default="default", show_default=True, help="A model's id or alias.")
+@click.option("--url", default=None, help="Address of the server. Default: http://HOST:PORT.")
+def chat(chosen: Settings, *, key: str | None, name: str, url: str | None) -> None:
+    """Talk to a model of the running server; one line is one message, Ctrl-D ends it."""
+    from secureai_appliance import terminal_chat
+    from secureai_appliance.client import Client, server_url
+
+    client = Client(url or server_url(chosen), key)
+    lines = _typed() if sys.stdin.isatty() else iter([sys.stdin.read()])
+    terminal_chat.converse(client, name, lines, lambda text: click.echo(text, nl=False))
+
+
+def _typed() -> Iterator[str]:
+    """Lines as they are typed, until Ctrl-D."""
+    while True:
+        try:
+            yield input("> ")
+        except (EOFError, KeyboardInterrupt):
+            click.echo()
+            return
 
 
 def _print(table: Table) -> None:

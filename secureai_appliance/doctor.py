@@ -158,10 +158,16 @@ def _model(settings: Settings, row: catalogue.ModelRow) -> Finding:
     subject = f"model {row.id}"
     path = settings.data_folder.models / row.file
     if not path.is_file():
-        return Finding(subject, False, f"{path} is missing: secureai serve puts a bundled model back")
+        return Finding(subject, False, f"{path} is missing: {_remedy(row)}")
     if path.stat().st_size != row.size_bytes:
-        return Finding(subject, False, f"{path} has not its size: delete it, and secureai serve puts it back")
+        return Finding(subject, False, f"{path} has not its size: delete it; {_remedy(row)}")
     result = probe(path, row.kind)
     return Finding(
         subject, result.ok, f"answers, {result.seconds:.1f} s" if result.ok else result.reason or "it can't be loaded"
     )
+
+
+def _remedy(row: catalogue.ModelRow) -> str:
+    if row.source == "bundled":
+        return "secureai serve puts it back"
+    return f"secureai model remove {row.id}, then import it again"

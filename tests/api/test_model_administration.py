@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from secureai_appliance.models import catalogue
+from secureai_appliance.models.catalogue import ModelRow
 from tests.support.models import CHAT
-from tests.support.running import Running
+from tests.support.running import PATIENCE, Running
 from tests.support.schemas import validate
 
 IMPORTED = "/api/v1/models/second"
@@ -27,6 +31,11 @@ def second(api: Running) -> Iterator[str]:
     api.ask("DELETE", IMPORTED)
 
 
+def catalogue_row(api: Running, name: str) -> ModelRow:
+    with api.appliance.store.read() as db:
+        return catalogue.find(db, name)
+
+
 def imports(api: Running) -> Path:
     return api.appliance.settings.data_folder.import_
 
@@ -42,6 +51,28 @@ def test_an_imported_model_answers_until_it_is_removed(api: Running, second: str
     assert api.ask("GET", IMPORTED).status == api.ask("GET", "/api/v1/models/another").status == 404
     assert list(api.appliance.settings.data_folder.imported.iterdir()) == []
     assert "second" not in api.appliance.models.in_memory()
+
+
+def test_a_model_is_in_use_until_its_stream_has_ended_or_the_client_has_gone(api: Running, second: str) -> None:
+    body = {"model": second, "messages": [{"role": "user", "content": "Count to 1000."}], "stream": True}
+    connection = api.connect()
+    connection.request(
+        "POST",
+        "/api/v1/chat/completions",
+        json.dumps(body),
+        {"Authorization": f"Bearer {api.key}", "Content-Type": "application/json"},
+    )
+    answer = connection.getresponse()
+    answer.readline()
+    for method, path in (("POST", f"{IMPORTED}/unload"), ("DELETE", IMPORTED)):
+        assert api.ask(method, path).status == 409
+    answer.close()
+    connection.close()
+    handle = api.appliance.models.load(catalogue_row(api, second))
+    deadline = time.monotonic() + PATIENCE
+    while handle.busy and time.monotonic() < deadline:
+        api.ask("GET", "/healthz")
+    assert api.ask("POST", f"{IMPORTED}/unload").json["status"] == "available"
 
 
 def test_settings_count_from_the_next_loading_on(api: Running, second: str) -> None:

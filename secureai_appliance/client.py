@@ -1,0 +1,108 @@
+"""HTTP to a running appliance, for commands that talk to the server instead of the file."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from secureai_appliance.core.errors import EXIT_USAGE, StartupError
+from secureai_appliance.settings import Settings
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to listen on, where the server is here as well
+_CONNECT_SECONDS = 10.0
+
+
+def server_url(settings: Settings) -> str:
+    """Where the server of these options answers, seen from this machine."""
+    host = _ANY.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+class Client:
+    """Requests with one API key. What goes wrong is StartupError: one line for the terminal."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or parts.hostname is None:
+            raise StartupError(f"--url takes an address such as http://127.0.0.1:8080, not '{url}'.", EXIT_USAGE)
+        if not key:
+            raise StartupError("This needs an API key: give --key, or set SECUREAI_KEY.", EXIT_USAGE)
+        self._url, self._key = url, key
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._host, self._port = parts.hostname, parts.port
+        self._base = parts.path.rstrip("/").removesuffix("/api/v1") + "/api/v1"
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer's JSON, None for an empty one. Waits as long as it takes."""
+        connection, response = self._open(method, path, body)
+        try:
+            content = response.read()
+        except (OSError, http.client.HTTPException) as cause:
+            raise self._broken(cause) from cause
+        finally:
+            connection.close()
+        return _json(content) if content else None
+
+    def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of a streamed answer, as they come. Raises StartupError for the error event, too."""
+        connection, response = self._open("POST", path, body)
+        try:
+            for line in response:
+                if not line.startswith(b"data: "):
+                    continue
+                data = line.removeprefix(b"data: ").strip()
+                if data == b"[DONE]":
+                    return
+                event = _json(data)
+                if "error" in event:
+                    raise StartupError(_message(event))
+                yield event
+        except (OSError, http.client.HTTPException) as cause:
+            raise self._broken(cause) from cause
+        finally:
+            connection.close()
+        raise StartupError("The server ended the answer before it was complete.")
+
+    def _open(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = self._kind(self._host, self._port, timeout=_CONNECT_SECONDS)
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        try:
+            connection.connect()
+            # a model may take minutes to be read
+            connection.sock.settimeout(None)
+            connection.request(method, self._base + path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise StartupError(_message(_json(response.read())))
+        except (OSError, ValueError, http.client.HTTPException) as cause:
+            connection.close()
+            raise self._broken(cause) from cause
+        except StartupError:
+            connection.close()
+            raise
+        return connection, response
+
+    def _broken(self, cause: Exception) -> StartupError:
+        return StartupError(f"The server at {self._url} can't be asked: {cause}. Say where it is with --url.")
+
+
+def model_path(name: str, action: str = "") -> str:
+    """The path of a model, or of something that is done with it."""
+    return f"/models/{quote(name, safe='')}{action and '/' + action}"
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as cause:
+        raise StartupError("What answers there is no SecureAI Appliance.") from cause
+
+
+def _message(answer: Any) -> str:
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return str(error["message"]) if isinstance(error, dict) and "message" in error else "The server refused."

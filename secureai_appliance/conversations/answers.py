@@ -6,7 +6,10 @@ from typing import Literal
 
 import msgspec
 
-FinishReason = Literal["stop", "length", "cancelled"]
+from secureai_appliance.conversations.logprobs import ChoiceLogprobs
+from secureai_appliance.conversations.running import Counts
+
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
 
 class PromptTokensDetails(msgspec.Struct, kw_only=True):
@@ -24,12 +27,40 @@ class Usage(msgspec.Struct, kw_only=True):
     prompt_tokens_details: PromptTokensDetails
 
 
+def usage_of(counts: Counts | None) -> Usage | None:
+    """The counts as OpenAI names them."""
+    if counts is None:
+        return None
+    return Usage(
+        prompt_tokens=counts.prompt,
+        completion_tokens=counts.completion,
+        total_tokens=counts.prompt + counts.completion,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=counts.cached),
+    )
+
+
+class FunctionCall(msgspec.Struct, kw_only=True):
+    """Which function, and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, kw_only=True):
+    """A call that the model asks the client to make."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
 class AnswerMessage(msgspec.Struct, kw_only=True):
-    """The model's message."""
+    """The model's message. `content` is null where there are only tool calls."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[ToolCall] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Choice(msgspec.Struct, kw_only=True):
@@ -37,7 +68,7 @@ class Choice(msgspec.Struct, kw_only=True):
 
     index: int
     message: AnswerMessage
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: FinishReason
 
 
@@ -53,11 +84,28 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     system_fingerprint: str
 
 
+class FunctionDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a chunk adds to a call's function: `arguments` are appended."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a chunk adds to the tool call at `index`; the first one has its id, type and name."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta | None = None
+
+
 class Delta(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a chunk adds."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChunkChoice(msgspec.Struct, kw_only=True):
@@ -65,7 +113,7 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 
     index: int
     delta: Delta
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 

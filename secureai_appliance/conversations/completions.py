@@ -7,13 +7,13 @@ the one object that goes through all of it, and `close` ends it in every state.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.conversations import messages
+from secureai_appliance.conversations import logprobs, messages, outputs
 from secureai_appliance.conversations.answers import (
     AnswerMessage,
     ChatCompletion,
@@ -22,34 +22,52 @@ from secureai_appliance.conversations.answers import (
     ChunkChoice,
     Delta,
     FinishReason,
-    PromptTokensDetails,
+    FunctionCall,
+    ToolCall,
+    ToolCallDelta,
     Usage,
+    usage_of,
 )
+from secureai_appliance.conversations.logprobs import ChoiceLogprobs, Logprob
 from secureai_appliance.conversations.messages import ChatRequest
+from secureai_appliance.conversations.outputs import Output
+from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, ClientGone, Comment, Run
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import InternalError, UnprocessableEntity
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.inference.generation import Finished, Generation, GenerationRequest, Text
-from secureai_appliance.inference.tokens import TooManyTokens
+from secureai_appliance.inference.generation import Event, Finished, GenerationRequest, Text
+from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Handle, Models
 
-# long enough for a small model to be read, short enough for the first byte to come within a second
-_PATIENCE_BEFORE_FIRST_BYTE = 0.6
 _POLL = 0.05
-_SECONDS_BETWEEN_COMMENTS = 5.0
 
 
-class ClientGone(Exception):
-    """The client hung up; there is nobody to answer."""
+@dataclass
+class _Choice:
+    """One of the answers as far as it has come. `reason` is set at its end."""
 
+    index: int
+    output: Output
+    text: list[str] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    untold: list[Logprob] = field(default_factory=list)
+    reason: FinishReason | None = None
 
-@dataclass(frozen=True)
-class Comment:
-    """Something to tell a waiting client beside the answer (`queued position=3 eta=12`)."""
+    def keep(self, delta: Delta) -> None:
+        """Put what a chunk adds to the whole answer."""
+        self.text.append(delta.content or "")
+        for part in delta.tool_calls or ():
+            self._keep_call(part)
 
-    text: str
+    def _keep_call(self, part: ToolCallDelta) -> None:
+        if part.id is not None:
+            self.tool_calls.append(ToolCall(id=part.id, function=FunctionCall(name="", arguments="")))
+        function = self.tool_calls[part.index].function
+        if part.function is not None:
+            function.name += part.function.name or ""
+            function.arguments += part.function.arguments or ""
 
 
 class Completion:
@@ -58,54 +76,34 @@ class Completion:
     def __init__(self, handle: Handle, row: ModelRow, caller: Caller, request: ChatRequest, clock: Clock) -> None:
         self.id = new_id("resp")
         self.created = int(clock.now())
-        self.usage: Usage | None = None
-        """What was used so far; complete once the answer is."""
         self.model = row.id
-        self._handle = handle
         self._caller = caller
         self._request = request
         self._stops = messages.stops(request)
+        self._sampling = messages.sampling(request)
         self._messages = messages.for_template(request.messages)
-        self._generation: Generation | None = None
+        self._run = Run(handle, clock, self._prepare)
         self._fingerprint = ""
-        self._clock = clock
-        self._tell_at = 0.0
+        self._vocabulary: Vocabulary | None = None
+        self._choices: list[_Choice] = []
         self._pending: deque[Chunk] = deque()
         self._ended = False
 
-    def begin(self, timeout: float = _PATIENCE_BEFORE_FIRST_BYTE) -> bool:
+    @property
+    def usage(self) -> Usage | None:
+        """What was used so far; complete once the answer is."""
+        return usage_of(self._run.counts)
+
+    def begin(self, timeout: float = PATIENCE_BEFORE_FIRST_BYTE) -> bool:
         """Hand the request to the model, if it is in memory within `timeout` seconds.
 
         Raises what makes the request impossible (400, 422), or the model unavailable (503): before the first byte,
         while it can still be a status.
         """
-        engine = self._handle.wait(timeout)
-        if engine is None:
+        if not self._run.begin(timeout):
             return False
-        if not isinstance(engine, Engine):
-            raise InternalError("The model in this place makes no completions.")
-        request = self._request
-        if engine.template is None:
-            raise UnprocessableEntity(
-                f"The model '{self.model}' has no chat template, so that it can't take messages.",
-                code="unsupported_model",
-                param="model",
-            )
-        try:
-            prompt = engine.vocabulary.tokenize_segments(engine.template.render(self._messages))
-        except TooManyTokens as cause:
-            raise engine.too_long(cause.count) from cause
-        self._fingerprint = engine.fingerprint
-        self._generation = engine.submit(
-            GenerationRequest(
-                prompt=prompt,
-                max_tokens=request.max_completion_tokens or request.max_tokens,
-                sampling=messages.sampling(request),
-                stop=self._stops,
-                fairness_key=self._caller.user_id,
-            )
-        )
-        self._pending.append(self._chunk(Delta(role="assistant", content="")))
+        for choice in self._choices:
+            self._pending.append(self._chunk(choice, Delta(role="assistant", content="")))
         return True
 
     def next(self, timeout: float) -> Chunk | Comment | None:
@@ -117,101 +115,141 @@ class Completion:
             return self._pending.popleft()
         if self._ended:
             raise StopIteration
-        if self._generation is None and not self.begin(timeout):
-            return self._tell("loading model")
-        match self._events().next(timeout):
-            case Text(text=text):
-                self._pending.append(self._chunk(Delta(content=text)))
-            case Finished() as finished:
-                self._end(finished)
-            case _:
-                pass
-        return self._pending.popleft() if self._pending else self._how_it_waits()
+        if self._run.begun or self.begin(timeout):
+            self._stream(self._run.poll(timeout))
+        return self._pending.popleft() if self._pending else self._run.comment()
 
     def whole(self, disconnected: Callable[[], bool]) -> ChatCompletion:
         """Wait for the whole answer. Raises ClientGone as soon as the client is."""
-        text: list[str] = []
-        while True:
+        while not self._run.ended:
             if disconnected():
                 raise ClientGone
-            if self._generation is None:
+            if not self._run.begun:
                 self.begin(_POLL)
-                continue
-            event = self._generation.next(_POLL)
-            if isinstance(event, Text):
-                text.append(event.text)
-            elif isinstance(event, Finished):
-                return self._answer("".join(text), event)
+            elif (polled := self._run.poll(_POLL)) is not None:
+                choice, deltas = self._read(*polled)
+                for delta in deltas:
+                    choice.keep(delta)
+        usage = self.usage
+        if usage is None:
+            raise InternalError("The completion has no choices.")
+        return ChatCompletion(
+            id=self.id,
+            created=self.created,
+            model=self.model,
+            choices=[self._answer(choice) for choice in self._choices],
+            usage=usage,
+            system_fingerprint=self._fingerprint,
+        )
 
     def close(self) -> None:
         """Stop wherever it stands and free what it holds. More than once is harmless."""
-        if self._generation is not None:
-            self._generation.cancel()
+        self._run.close()
 
-    def _how_it_waits(self) -> Comment | None:
-        waiting = self._events().waiting
-        if waiting is None:
-            return None
-        return self._tell(f"queued position={waiting.position} eta={round(waiting.eta_seconds)}")
+    # --- to the model
 
-    def _tell(self, text: str) -> Comment | None:
-        """A comment, at once and then every few seconds."""
-        now = self._clock.monotonic()
-        if now < self._tell_at:
-            return None
-        self._tell_at = now + _SECONDS_BETWEEN_COMMENTS
-        return Comment(text)
+    def _prepare(self, engine: Engine) -> Sequence[GenerationRequest]:
+        """One request for each choice: they differ in nothing but the seed."""
+        request = self._request
+        if engine.template is None:
+            raise UnprocessableEntity(
+                f"The model '{self.model}' has no chat template, so that it can't take messages.",
+                code="unsupported_model",
+                param="model",
+            )
+        messages.check_bias(self._sampling, engine.vocabulary)
+        self._vocabulary = engine.vocabulary
+        self._fingerprint = engine.fingerprint
+        first = GenerationRequest(
+            prompt=engine.vocabulary.tokenize_segments(engine.template.render(self._messages)),
+            max_tokens=request.max_completion_tokens or request.max_tokens,
+            sampling=self._sampling,
+            stop=self._stops,
+            fairness_key=self._caller.user_id,
+            logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        )
+        count = request.n or 1
+        self._choices = [_Choice(index, outputs.PlainText()) for index in range(count)]
+        return [replace(first, sampling=messages.sampling_of_choice(self._sampling, index)) for index in range(count)]
 
-    def _events(self) -> Generation:
-        if self._generation is None:
-            raise InternalError("The completion was not begun.")
-        return self._generation
+    # --- from the model
 
-    def _end(self, finished: Finished) -> None:
-        reason, usage = self._finish(finished)
-        self._pending.append(self._chunk(Delta(), reason))
-        if self._counts:
-            self._pending.append(self._chunk(None, None, usage))
-        self._ended = True
+    def _read(self, index: int, event: Event) -> tuple[_Choice, list[Delta]]:
+        """What an event adds to its choice. Raises the Failure that ended the answer early."""
+        choice = self._choices[index]
+        match event:
+            case Text(text=text, logprobs=tokens):
+                if tokens and self._vocabulary is not None:
+                    choice.untold += logprobs.of_tokens(self._vocabulary, tokens)
+                return choice, choice.output.feed(text)
+            case Finished(reason="error", error=error):
+                raise error or InternalError("The model failed while it was answering.")
+            case Finished(reason=reason):
+                if reason == "error":
+                    raise InternalError("The model failed while it was answering.")
+                deltas, choice.reason = choice.output.finish(reason)
+                return choice, deltas
+            case _:
+                return choice, []
+
+    def _stream(self, polled: tuple[int, Event] | None) -> None:
+        if polled is None:
+            return
+        choice, deltas = self._read(*polled)
+        for delta in deltas:
+            self._pending.append(self._chunk(choice, delta))
+        if choice.reason is not None and isinstance(polled[1], Finished):
+            self._pending.append(self._chunk(choice, Delta()))
+        if self._run.ended:
+            self._ended = True
+            if self._counts:
+                self._pending.append(self._chunk(None, None))
 
     @property
     def _counts(self) -> bool:
         options = self._request.stream_options
         return options is not None and options.include_usage
 
-    def _finish(self, finished: Finished) -> tuple[FinishReason, Usage]:
-        """Keep what was used, whatever the outcome. Raises the Failure that ended the answer early."""
-        used = finished.usage
-        self.usage = Usage(
-            prompt_tokens=used.prompt_tokens,
-            completion_tokens=used.completion_tokens,
-            total_tokens=used.prompt_tokens + used.completion_tokens,
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=used.cached_tokens),
-        )
-        if finished.reason == "error":
-            raise finished.error or InternalError("The model failed while it was answering.")
-        return finished.reason, self.usage
+    # --- in OpenAI's shapes
 
-    def _answer(self, text: str, finished: Finished) -> ChatCompletion:
-        reason, usage = self._finish(finished)
-        return ChatCompletion(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            choices=[Choice(index=0, message=AnswerMessage(content=text), finish_reason=reason)],
-            usage=usage,
-            system_fingerprint=self._fingerprint,
+    def _answer(self, choice: _Choice) -> Choice:
+        if choice.reason is None:
+            raise InternalError("A choice has not ended.")
+        text = "".join(choice.text)
+        return Choice(
+            index=choice.index,
+            message=AnswerMessage(
+                content=None if choice.tool_calls and not text else text,
+                tool_calls=choice.tool_calls or UNSET,
+            ),
+            logprobs=ChoiceLogprobs(content=choice.untold) if self._request.logprobs else None,
+            finish_reason=choice.reason,
         )
 
-    def _chunk(self, delta: Delta | None, reason: FinishReason | None = None, usage: Usage | None = None) -> Chunk:
+    def _chunk(self, choice: _Choice | None, delta: Delta | None) -> Chunk:
+        """A chunk of one choice, its last one when `delta` is empty; without a choice, the one with the usage."""
+        chosen: list[ChunkChoice] = []
+        if choice is not None and delta is not None:
+            told, choice.untold = choice.untold, []
+            chosen = [
+                ChunkChoice(
+                    index=choice.index,
+                    delta=delta,
+                    logprobs=ChoiceLogprobs(content=told) if told else None,
+                    finish_reason=choice.reason if delta == Delta() else None,
+                )
+            ]
+        usage: Usage | UnsetType | None = UNSET
+        if self._counts:
+            usage = self.usage if choice is None else None
         return Chunk(
             id=self.id,
             object="chat.completion.chunk",
             created=self.created,
             model=self.model,
             system_fingerprint=self._fingerprint,
-            choices=[] if delta is None else [ChunkChoice(index=0, delta=delta, finish_reason=reason)],
-            usage=usage if self._counts else UNSET,
+            choices=chosen,
+            usage=usage,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.core.errors import UnprocessableEntity, ValidationError
 from secureai_appliance.inference.sampling import Sampling
+from secureai_appliance.inference.tokens import Vocabulary
 
 MAX_STOPS = 16
 
@@ -53,12 +55,13 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     stop: str | list[str] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    n: Annotated[int, Meta(ge=1, le=8)] | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     response_format: dict[str, Any] | None = None
     tools: list[Any] | None = None
     tool_choice: Any | UnsetType = UNSET
@@ -72,12 +75,6 @@ def refuse_unsupported(request: ChatRequest) -> None:
     A parameter at its neutral value passes, because clients send those without meaning anything by it.
     """
     asked: dict[str, bool] = {
-        "n": request.n not in (None, 1),
-        "logprobs": bool(request.logprobs),
-        "top_logprobs": bool(request.top_logprobs),
-        "logit_bias": bool(request.logit_bias),
-        "presence_penalty": bool(request.presence_penalty),
-        "frequency_penalty": bool(request.frequency_penalty),
         "response_format": (request.response_format or {"type": "text"}) != {"type": "text"},
         "tools": bool(request.tools),
         "tool_choice": request.tool_choice not in (UNSET, None, "none", "auto"),
@@ -95,14 +92,51 @@ def refuse_unsupported(request: ChatRequest) -> None:
 
 
 def sampling(request: ChatRequest) -> Sampling:
-    """How tokens are chosen; what the request leaves out is as `DEFAULTS` has it."""
+    """How tokens are chosen; what the request leaves out is as `DEFAULTS` has it.
+
+    Raises ValidationError for a bias on something that is no token, and for alternatives without logprobs.
+    """
+    if request.top_logprobs is not None and not request.logprobs:
+        raise ValidationError(
+            "The 'top_logprobs' field is only allowed when 'logprobs' is true.",
+            field="top_logprobs",
+            constraint="requires",
+        )
     return Sampling(
         temperature=DEFAULTS.temperature if request.temperature is None else request.temperature,
         top_p=DEFAULTS.top_p if request.top_p is None else request.top_p,
         top_k=DEFAULTS.top_k if request.top_k is None else request.top_k,
         min_p=DEFAULTS.min_p if request.min_p is None else request.min_p,
         seed=request.seed,
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        repeat_penalty=request.repeat_penalty or 1.0,
+        logit_bias=tuple((_token_id(name), value) for name, value in (request.logit_bias or {}).items()),
     )
+
+
+def sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
+    """The same for the choice at `index`: with a seed of its own, or all would be alike."""
+    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
+
+
+def check_bias(sampling: Sampling, vocabulary: Vocabulary) -> None:
+    """Raises ValidationError for a bias on a token that the model hasn't."""
+    for token, _ in sampling.logit_bias:
+        if token >= vocabulary.size:
+            raise ValidationError(
+                f"The model has no token {token}; its ids are from 0 to {vocabulary.size - 1}.",
+                field=f"logit_bias.{token}",
+                constraint="maximum",
+            )
+
+
+def _token_id(name: str) -> int:
+    if not (name.isascii() and name.isdecimal() and len(name) < 10):
+        raise ValidationError(
+            "The names in 'logit_bias' must be token ids.", field=f"logit_bias.{name[:40]}", constraint="type"
+        )
+    return int(name)
 
 
 def stops(request: ChatRequest) -> tuple[str, ...]:

@@ -6,10 +6,13 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from secureai_appliance.core.errors import Failure
-from secureai_appliance.inference.sampling import Sampling
+from secureai_appliance.inference.sampling import Sampling, TokenLogprob
+
+if TYPE_CHECKING:
+    from secureai_appliance.inference.grammar import Grammar
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -19,7 +22,8 @@ class GenerationRequest:
     """A prompt in tokens, and how to go on from it.
 
     `max_tokens` None: until the answer or the context ends. `stop` texts end the answer and are not part of it.
-    `fairness_key` names, to the engine meaninglessly, on whose account this runs.
+    `fairness_key` names, to the engine meaninglessly, on whose account this runs. The answer keeps to `grammar`.
+    `logprobs` None: none, else with that many alternatives. Control tokens in `visible` are shown as text.
     """
 
     prompt: Sequence[int]
@@ -27,6 +31,9 @@ class GenerationRequest:
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     fairness_key: str = ""
+    grammar: Grammar | None = None
+    logprobs: int | None = None
+    visible: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Text:
-    """More of the answer: whole characters, from `tokens` sampled tokens."""
+    """More of the answer: whole characters, from `tokens` sampled tokens; one of `logprobs` for each, if asked for."""
 
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

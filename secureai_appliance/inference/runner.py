@@ -178,7 +178,7 @@ class Runner:
         self._running.append(sequence)
         if not sequence.started:
             sequence.started = True
-            sequence.sampler = Sampler(self._library, sequence.request.sampling)
+            sequence.sampler = self._make_sampler(sequence)
             sequence.generation.publish(Started(sequence.prompt_length, 0))
         self.changed.notify_all()
 
@@ -226,6 +226,17 @@ class Runner:
     def _sample(self, sequence: Sequence, index: int) -> FinishReason | None:
         assert sequence.sampler is not None
         return sequence.accept(sequence.sampler.sample(self._context.pointer, index), self._vocabulary)
+
+    def _make_sampler(self, sequence: Sequence) -> Sampler:
+        request = sequence.request
+        return Sampler(
+            self._library,
+            self._vocabulary,
+            request.sampling,
+            memory=self._limits.context_length,
+            grammar=request.grammar,
+            alternatives=request.logprobs,
+        )
 
     def _abandon(self, work: list[Work], code: int) -> None:
         """A step failed: those in it end, the others are computed again, because no cell can be trusted."""

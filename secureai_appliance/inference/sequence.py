@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from secureai_appliance.core.errors import Failure
 from secureai_appliance.inference.generation import Finished, FinishReason, Generation, GenerationRequest, Text, Usage
-from secureai_appliance.inference.sampling import Sampler
+from secureai_appliance.inference.sampling import Sampler, TokenLogprob
 from secureai_appliance.inference.stops import StopMatcher
 from secureai_appliance.inference.tokens import IncrementalText, Vocabulary
 
@@ -35,6 +35,7 @@ class Sequence:
     _text: IncrementalText = field(default_factory=IncrementalText)
     _stops: StopMatcher = field(init=False)
     _unshown: int = 0
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._stops = StopMatcher(self.request.stop)
@@ -65,9 +66,12 @@ class Sequence:
         """Take a sampled token, publish the text that it completes, and say whether the answer ends with it."""
         self.tokens.append(token)
         self._unshown += 1
-        if vocabulary.is_end(token):
+        if vocabulary.is_end(token) and token not in self.request.visible:
             return "stop"
-        safe, stopped = self._stops.feed(self._text.feed(vocabulary.piece(token)))
+        if self.sampler is not None and self.sampler.logprob is not None:
+            self._logprobs.append(self.sampler.logprob)
+        piece = vocabulary.piece_or_name(token) if token in self.request.visible else vocabulary.piece(token)
+        safe, stopped = self._stops.feed(self._text.feed(piece))
         self._show(safe)
         if stopped:
             self._text = IncrementalText()  # a character begun after the stop sequence is not shown either
@@ -92,5 +96,6 @@ class Sequence:
 
     def _show(self, text: str) -> None:
         if text:
-            self.generation.publish(Text(text, self._unshown))
+            self.generation.publish(Text(text, self._unshown, tuple(self._logprobs)))
             self._unshown = 0
+            self._logprobs = []

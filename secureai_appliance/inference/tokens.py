@@ -45,6 +45,7 @@ class Vocabulary:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
+        self.library = model.library
         self._api: Any = model.library.api
         with model.use() as pointer:
             self._pointer: Any = self._api.llama_model_get_vocab(pointer)
@@ -107,6 +108,19 @@ class Vocabulary:
     def text(self, tokens: Sequence[int]) -> str:
         """The text of tokens, control tokens left out."""
         return b"".join(self.piece(token) for token in tokens).decode("utf-8", "replace")
+
+    def piece_or_name(self, token: int) -> bytes:
+        """The bytes of one token; of a control token, its name. Raises ValueError."""
+        piece = self.piece(token)
+        if piece or token not in self.control:
+            return piece
+        with self._model.use():
+            return bytes(self._api.llama_vocab_get_text(self._pointer, token))
+
+    def compile_grammar(self, text: bytes) -> Any:
+        """llama.cpp's own form of a grammar, for `llama_sampler_free`; null when it can't be read."""
+        with self._model.use():
+            return self._api.llama_sampler_init_grammar(self._pointer, text, b"root")
 
     def check(self, tokens: Sequence[int]) -> None:
         """Raises ValueError when an id is not in the vocabulary: llama.cpp would read past its tables."""

@@ -8,8 +8,9 @@ import msgspec
 
 from secureai_appliance.conversations import completions
 from secureai_appliance.conversations.answers import ChatCompletion
-from secureai_appliance.conversations.completions import ClientGone, Comment, Completion
+from secureai_appliance.conversations.completions import Completion
 from secureai_appliance.conversations.messages import ChatRequest
+from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.models import catalogue
 from secureai_appliance.web.answers import Answer, Stream
 from secureai_appliance.web.metrics import Metrics

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from msgspec import UNSET, UnsetType
 
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.conversations import logprobs, messages, outputs
+from secureai_appliance.conversations import logprobs, messages, outputs, structured
 from secureai_appliance.conversations.answers import (
     AnswerMessage,
     ChatCompletion,
@@ -82,6 +82,7 @@ class Completion:
         self._stops = messages.stops(request)
         self._sampling = messages.sampling(request)
         self._messages = messages.for_template(request.messages)
+        self._format = structured.json_format(request)
         self._run = Run(handle, clock, self._prepare)
         self._fingerprint = ""
         self._vocabulary: Vocabulary | None = None
@@ -166,11 +167,15 @@ class Completion:
             sampling=self._sampling,
             stop=self._stops,
             fairness_key=self._caller.user_id,
+            grammar=None if self._format is None else structured.compiled(engine.vocabulary, self._format.grammar),
             logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         )
         count = request.n or 1
-        self._choices = [_Choice(index, outputs.PlainText()) for index in range(count)]
+        self._choices = [_Choice(index, self._output()) for index in range(count)]
         return [replace(first, sampling=messages.sampling_of_choice(self._sampling, index)) for index in range(count)]
+
+    def _output(self) -> Output:
+        return outputs.PlainText() if self._format is None else self._format.output()
 
     # --- from the model
 

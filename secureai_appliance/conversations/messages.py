@@ -40,6 +40,22 @@ class StreamOptions(msgspec.Struct, kw_only=True):
     include_usage: bool = False
 
 
+class JsonSchemaFormat(msgspec.Struct, kw_only=True):
+    """A JSON schema that the answer keeps to; `strict` or not, it is enforced or refused."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct, kw_only=True):
+    """`json_object`: any JSON object; `json_schema`: what the schema describes."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+
 class ChatRequest(msgspec.Struct, kw_only=True):
     """`POST /chat/completions`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`."""
 
@@ -62,7 +78,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     tools: list[Any] | None = None
     tool_choice: Any | UnsetType = UNSET
     functions: list[Any] | None = None
@@ -75,7 +91,6 @@ def refuse_unsupported(request: ChatRequest) -> None:
     A parameter at its neutral value passes, because clients send those without meaning anything by it.
     """
     asked: dict[str, bool] = {
-        "response_format": (request.response_format or {"type": "text"}) != {"type": "text"},
         "tools": bool(request.tools),
         "tool_choice": request.tool_choice not in (UNSET, None, "none", "auto"),
         "functions": bool(request.functions),

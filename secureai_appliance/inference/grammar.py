@@ -21,6 +21,8 @@ MAX_BYTES = 65_536
 _MANY = 4096  # above this many tokens the likeliest are looked at first
 _FIRST_LOOK = 1024
 
+_KEPT = 64
+
 _indexes: weakref.WeakKeyDictionary[Vocabulary, _Index] = weakref.WeakKeyDictionary()
 _indexes_guard = threading.Lock()
 
@@ -45,6 +47,22 @@ class Grammar:
     def matcher(self) -> Matcher:
         """A fresh state of the grammar."""
         return Matcher(self.vocabulary, self._index, self.vocabulary.library.api.llama_sampler_clone(self._native))
+
+
+def compile_grammar(vocabulary: Vocabulary, text: str) -> Grammar:
+    """The grammar of `text`, perhaps from before: programs send the same schema again and again. Raises ValueError."""
+    index = _index(vocabulary)
+    with _indexes_guard:
+        known = index.grammars.pop(text, None)
+        if known is not None:
+            index.grammars[text] = known
+            return known
+    grammar = Grammar(vocabulary, text)
+    with _indexes_guard:
+        index.grammars[text] = grammar
+        while len(index.grammars) > _KEPT:
+            del index.grammars[next(iter(index.grammars))]
+    return grammar
 
 
 class Matcher:
@@ -107,6 +125,7 @@ class _Index:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        self.grammars: dict[str, Grammar] = {}
         by_first: dict[int, list[int]] = {}
         single: dict[int, int] = {}
         ends: list[int] = []

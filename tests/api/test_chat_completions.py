@@ -187,7 +187,14 @@ def test_what_this_version_does_not_know_is_named_in_a_header(api: Running) -> N
         ({"presence_penalty": 2.5}, 400, "presence_penalty"),
         ({"frequency_penalty": -3}, 400, "frequency_penalty"),
         ({"repeat_penalty": 0}, 400, "repeat_penalty"),
-        ({"response_format": {"type": "json_object"}}, 422, "response_format"),
+        ({"response_format": {"type": "xml"}}, 400, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, 400, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            400,
+            "response_format.json_schema.schema",
+        ),
+        ({"response_format": {"type": "json_object"}, "stop": ["}"]}, 422, "stop"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 422, "tools"),
         ({"store": True}, 422, "store"),
         (

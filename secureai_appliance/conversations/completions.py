@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.conversations import logprobs, messages, outputs, structured
+from secureai_appliance.conversations import logprobs, messages, outputs, structured, tools
 from secureai_appliance.conversations.answers import (
     AnswerMessage,
     ChatCompletion,
@@ -32,6 +33,7 @@ from secureai_appliance.conversations.logprobs import ChoiceLogprobs, Logprob
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.outputs import Output
 from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, ClientGone, Comment, Run
+from secureai_appliance.conversations.tools import ToolUse
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import InternalError, UnprocessableEntity
 from secureai_appliance.core.ids import new_id
@@ -40,6 +42,9 @@ from secureai_appliance.inference.generation import Event, Finished, GenerationR
 from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Handle, Models
+
+if TYPE_CHECKING:
+    from secureai_appliance.inference.grammar import Grammar
 
 _POLL = 0.05
 
@@ -83,6 +88,7 @@ class Completion:
         self._sampling = messages.sampling(request)
         self._messages = messages.for_template(request.messages)
         self._format = structured.json_format(request)
+        self._offer = tools.offer(request)
         self._run = Run(handle, clock, self._prepare)
         self._fingerprint = ""
         self._vocabulary: Vocabulary | None = None
@@ -161,20 +167,34 @@ class Completion:
         messages.check_bias(self._sampling, engine.vocabulary)
         self._vocabulary = engine.vocabulary
         self._fingerprint = engine.fingerprint
+        offered = self._offer.tools if self._offer else ()
+        segments, form = tools.render(engine.template, self._messages, offered)
+        use = tools.ToolUse(self._offer, form, engine.vocabulary) if self._offer else None
+        if use is not None:
+            segments = [*segments, *use.opening]
         first = GenerationRequest(
-            prompt=engine.vocabulary.tokenize_segments(engine.template.render(self._messages)),
+            prompt=engine.vocabulary.tokenize_segments(segments),
             max_tokens=request.max_completion_tokens or request.max_tokens,
             sampling=self._sampling,
             stop=self._stops,
             fairness_key=self._caller.user_id,
-            grammar=None if self._format is None else structured.compiled(engine.vocabulary, self._format.grammar),
+            grammar=self._grammar(engine.vocabulary, use),
+            grammar_after=use.trigger if use is not None else None,
             logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+            visible=use.visible if use is not None else frozenset(),
         )
         count = request.n or 1
-        self._choices = [_Choice(index, self._output()) for index in range(count)]
+        self._choices = [_Choice(index, self._output(use)) for index in range(count)]
         return [replace(first, sampling=messages.sampling_of_choice(self._sampling, index)) for index in range(count)]
 
-    def _output(self) -> Output:
+    def _grammar(self, vocabulary: Vocabulary, use: ToolUse | None) -> Grammar | None:
+        if use is not None and use.constrained:
+            return structured.compiled(vocabulary, use.grammar, "tools")
+        return None if self._format is None else structured.compiled(vocabulary, self._format.grammar)
+
+    def _output(self, use: ToolUse | None) -> Output:
+        if use is not None:
+            return use.output()
         return outputs.PlainText() if self._format is None else self._format.output()
 
     # --- from the model
@@ -186,7 +206,10 @@ class Completion:
             case Text(text=text, logprobs=tokens):
                 if tokens and self._vocabulary is not None:
                     choice.untold += logprobs.of_tokens(self._vocabulary, tokens)
-                return choice, choice.output.feed(text)
+                deltas = choice.output.feed(text)
+                if choice.output.done:
+                    self._run.cancel(index)
+                return choice, deltas
             case Finished(reason="error", error=error):
                 raise error or InternalError("The model failed while it was answering.")
             case Finished(reason=reason):

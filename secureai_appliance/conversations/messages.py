@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -25,13 +26,58 @@ class ContentPart(msgspec.Struct, kw_only=True):
     text: str | None = None
 
 
+class CalledFunction(msgspec.Struct, kw_only=True):
+    """Which function was called, and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class CalledTool(msgspec.Struct, kw_only=True):
+    """A call that the model made earlier."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class ToolFunction(msgspec.Struct, kw_only=True):
+    """A function that the model may call. `strict`: its arguments are enforced, or the request is refused."""
+
+    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(msgspec.Struct, kw_only=True):
+    """Something that the client can do for the model."""
+
+    type: Literal["function"]
+    function: ToolFunction
+
+
+class ToolName(msgspec.Struct, kw_only=True):
+    """Names a function."""
+
+    name: str
+
+
+class NamedTool(msgspec.Struct, kw_only=True):
+    """The one function that has to be called."""
+
+    type: Literal["function"]
+    function: ToolName
+
+
 class Message(msgspec.Struct, kw_only=True):
     """One message of the conversation so far."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[CalledTool] | None = None
+    tool_call_id: str | None = None
 
 
 class StreamOptions(msgspec.Struct, kw_only=True):
@@ -79,8 +125,9 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     response_format: ResponseFormat | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any | UnsetType = UNSET
+    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | UnsetType | None = UNSET
+    parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     store: bool | None = None
 
@@ -91,8 +138,6 @@ def refuse_unsupported(request: ChatRequest) -> None:
     A parameter at its neutral value passes, because clients send those without meaning anything by it.
     """
     asked: dict[str, bool] = {
-        "tools": bool(request.tools),
-        "tool_choice": request.tool_choice not in (UNSET, None, "none", "auto"),
         "functions": bool(request.functions),
         "store": bool(request.store),
     }
@@ -166,24 +211,61 @@ def stops(request: ChatRequest) -> tuple[str, ...]:
     return given
 
 
-def for_template(messages: list[Message]) -> list[dict[str, str]]:
-    """Role and text of each message, as chat templates take them.
+def for_template(messages: list[Message]) -> list[dict[str, Any]]:
+    """Role and text of each message, with calls and the ids of their results, as chat templates take them.
 
     Raises UnprocessableEntity for what a text model can't read, ValidationError for a message without text.
     """
-    return [{"role": message.role, "content": _text(index, message)} for index, message in enumerate(messages)]
+    called: dict[str, str] = {}
+    made: list[dict[str, Any]] = []
+    for index, message in enumerate(messages):
+        where = f"messages.{index}"
+        shown: dict[str, Any] = {"role": message.role, "content": _text(where, message)}
+        if message.role == "tool":
+            shown |= _result(where, message, called)
+        if message.role == "assistant" and message.tool_calls:
+            shown["tool_calls"] = [_call(f"{where}.tool_calls.{at}", c) for at, c in enumerate(message.tool_calls)]
+            called |= {call.id: call.function.name for call in message.tool_calls}
+        made.append(shown)
+    return made
 
 
-def _text(index: int, message: Message) -> str:
-    where = f"messages.{index}"
-    if message.role in ("tool", "function") or message.tool_calls:
+def _result(where: str, message: Message, called: dict[str, str]) -> dict[str, Any]:
+    if message.tool_call_id is None:
+        raise ValidationError(
+            f"The '{where}.tool_call_id' field is required.", field=f"{where}.tool_call_id", constraint="required"
+        )
+    name = message.name or called.get(message.tool_call_id)
+    return {"tool_call_id": message.tool_call_id, **({} if name is None else {"name": name})}
+
+
+def _call(where: str, call: CalledTool) -> dict[str, Any]:
+    """Arguments as a value: templates write JSON of them, and a text would become a text in quotes."""
+    try:
+        arguments = json.loads(call.function.arguments or "{}")
+    except (ValueError, RecursionError) as cause:
+        raise _not_an_object(where) from cause
+    if not isinstance(arguments, dict):
+        raise _not_an_object(where)
+    return {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}
+
+
+def _not_an_object(where: str) -> ValidationError:
+    field = f"{where}.function.arguments"
+    return ValidationError(f"The '{field}' field must be JSON of an object.", field=field, constraint="type")
+
+
+def _text(where: str, message: Message) -> str:
+    if message.role == "function":
         raise UnprocessableEntity(
-            "Tool calls are not supported by this version.",
+            "The role 'function' is not supported: use 'tool'.",
             code="unsupported_parameter",
             field=f"{where}.role",
             constraint="supported",
         )
     if message.content is None:
+        if message.role == "assistant" and message.tool_calls:
+            return ""
         raise ValidationError(
             f"The '{where}.content' field is required.", field=f"{where}.content", constraint="required"
         )

@@ -10,6 +10,10 @@ from secureai_appliance.conversations.answers import Delta, FinishReason
 class Output(Protocol):
     """Takes the text of a choice as it comes. One per choice, for one thread."""
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing that may still come is wanted: the rest need not be generated."""
+
     def feed(self, text: str) -> list[Delta]:
         """What can be sent now."""
 
@@ -19,6 +23,8 @@ class Output(Protocol):
 
 class PlainText:
     """The text as it is."""
+
+    done = False
 
     def feed(self, text: str) -> list[Delta]:
         return [Delta(content=text)]

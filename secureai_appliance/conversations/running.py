@@ -98,6 +98,10 @@ class Run:
         event = self._generations[index].next(patience)
         return None if event is None else self._take(index, event)
 
+    def cancel(self, index: int) -> None:
+        """End one generation; its last event comes as ever."""
+        self._generations[index].cancel()
+
     def comment(self) -> Comment | None:
         """What to tell who waits: at once, and then every few seconds; None while there is nothing to tell."""
         if not self.begun:

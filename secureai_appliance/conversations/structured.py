@@ -40,6 +40,8 @@ class JsonFormat:
 class JsonOutput:
     """Sends the text as it comes and checks it at its end. What was cut off by `max_tokens` is told as `length`."""
 
+    done = False
+
     def __init__(self, check: Check) -> None:
         self._check = check
         self._text: list[str] = []
@@ -97,7 +99,7 @@ def grammar_of(schema: Any, field: str) -> str:
         raise refused(refusal, field) from refusal
 
 
-def compiled(vocabulary: Vocabulary, grammar: str) -> Grammar:
+def compiled(vocabulary: Vocabulary, grammar: str, field: str = "response_format") -> Grammar:
     """The grammar as the engine takes it. Raises UnprocessableEntity when llama.cpp finds it too large."""
     from secureai_appliance.inference.grammar import compile_grammar
 
@@ -106,7 +108,7 @@ def compiled(vocabulary: Vocabulary, grammar: str) -> Grammar:
     except ValueError as cause:
         raise UnprocessableEntity(
             "The schema can't be enforced: it is too large, or repeats too much.",
-            field="response_format",
+            field=field,
             constraint="supported",
             code="unsupported_schema",
         ) from cause

@@ -22,7 +22,8 @@ class GenerationRequest:
     """A prompt in tokens, and how to go on from it.
 
     `max_tokens` None: until the answer or the context ends. `stop` texts end the answer and are not part of it.
-    `fairness_key` names, to the engine meaninglessly, on whose account this runs. The answer keeps to `grammar`.
+    `fairness_key` names, to the engine meaninglessly, on whose account this runs. The answer keeps to `grammar`,
+    from the start or, with `grammar_after`, once that text has come.
     `logprobs` None: none, else with that many alternatives. Control tokens in `visible` are shown as text.
     """
 
@@ -32,6 +33,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     fairness_key: str = ""
     grammar: Grammar | None = None
+    grammar_after: str | None = None
     logprobs: int | None = None
     visible: frozenset[int] = frozenset()
 

@@ -235,6 +235,7 @@ class Runner:
             request.sampling,
             memory=self._limits.context_length,
             grammar=request.grammar,
+            trigger=request.grammar_after,
             alternatives=request.logprobs,
         )
 

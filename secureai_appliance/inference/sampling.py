@@ -88,7 +88,8 @@ class TokenLogprob:
 class Sampler:
     """The chain of samplers of one sequence. Belongs to the thread that owns the context; `close` frees it.
 
-    With a grammar only tokens that it permits are chosen. `alternatives` None: no logprobs; else how many others to
+    With a grammar only tokens that it permits are chosen; with a `trigger` only once that text has come, and at most
+    blanks after it. `alternatives` None: no logprobs; else how many others to
     tell. `logprob` is then that of the last token.
     """
 
@@ -102,6 +103,7 @@ class Sampler:
         *,
         memory: int = 0,
         grammar: Grammar | None = None,
+        trigger: str | None = None,
         alternatives: int | None = None,
     ) -> None:
         """`memory`: the most tokens of the answer that penalties look back at."""
@@ -110,6 +112,8 @@ class Sampler:
         self._sampling = sampling
         self._alternatives = alternatives
         self._matcher: Matcher | None = grammar.matcher() if grammar is not None else None
+        self._trigger = None if trigger is None else trigger.encode()
+        self._tail = b""
         self._candidates: Candidates | None = None
         if grammar is not None or alternatives is not None:
             from secureai_appliance.inference.candidates import Candidates
@@ -144,13 +148,20 @@ class Sampler:
         if self._candidates is None:
             return int(self._api.llama_sampler_sample(self._chain, context, index))
         self._candidates.read(context, index)
-        if self._matcher is None:
+        if self._matcher is None or self._trigger is not None:
             token = int(self._api.llama_sampler_sample(self._chain, context, index))
+            self._look_for_trigger(token)
         else:
             token = self._constrained(self._candidates, self._matcher)
         if self._alternatives is not None:
             self.logprob = self._candidates.logprob(token, self._alternatives)
         return token
+
+    def _look_for_trigger(self, token: int) -> None:
+        if self._trigger is not None:
+            self._tail = (self._tail + self._vocabulary.piece_or_name(token))[-2 * len(self._trigger) - 32 :]
+            if self._tail.rstrip().endswith(self._trigger):
+                self._trigger = None
 
     def _constrained(self, candidates: Candidates, matcher: Matcher) -> int:
         """Masking the vocabulary costs more than a step, so one token is drawn and checked; few are refused."""

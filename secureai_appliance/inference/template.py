@@ -74,6 +74,7 @@ class ChatTemplate:
             self._template = environment.from_string(source)
         except TemplateError as cause:
             raise ValueError(f"The model's chat template is not valid: {cause}") from cause
+        self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos}
         longest_first = sorted(filter(None, control_texts), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
@@ -95,7 +96,8 @@ class ChatTemplate:
         if self._control is None or not any(self._control.search(text) for text in texts):
             return [Segment(self._expand(prepared, prepared_tools, add_generation_prompt), trusted=True)]
         markers = _private_characters(texts)
-        text = self._expand(self._mark(prepared, markers), self._mark(prepared_tools, markers), add_generation_prompt)
+        marked = [self._mark_message(message, markers) for message in prepared]
+        text = self._expand(marked, self._mark(prepared_tools, markers), add_generation_prompt)
         return list(_split(text, markers))
 
     def _expand(self, messages: Any, tools: Any, add_generation_prompt: bool) -> str:
@@ -115,15 +117,15 @@ class ChatTemplate:
                 "The model's chat template can't render these messages.", field="messages", constraint="template"
             ) from cause
 
+    def _mark_message(self, message: Message, markers: tuple[str, str]) -> dict[str, Any]:
+        # the role is ours (see _prepare): templates compare it, and no client's text is in it
+        return {**self._mark(message, markers), "role": message["role"]}
+
     def _mark(self, value: Any, markers: tuple[str, str]) -> Any:
         if isinstance(value, str):
             return self._mark_text(value, markers)
         if isinstance(value, Mapping):
-            # roles are ours (see _prepare): templates compare them, and no client's text is in them
-            return {
-                self._mark(key, markers): item if key == "role" else self._mark(item, markers)
-                for key, item in value.items()
-            }
+            return {self._mark(key, markers): self._mark(item, markers) for key, item in value.items()}
         if isinstance(value, Sequence):
             return [self._mark(item, markers) for item in value]
         return value

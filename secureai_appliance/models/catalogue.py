@@ -21,7 +21,10 @@ Source = Literal["bundled", "imported", "remote"]
 DEFAULT = "default"
 """The name that always stands for a chat model: it can be moved to another, never removed."""
 
-CAPABILITIES: dict[str, list[str]] = {"chat": ["chat"], "embedding": ["embedding"]}
+CAPABILITIES: dict[str, list[str]] = {
+    "chat": ["chat", "completion", "tools", "json_schema"],
+    "embedding": ["embedding"],
+}
 
 # a new install answers to these names, so that clients written for a hosted service run unedited
 DEFAULT_ALIASES: dict[str, tuple[str, ...]] = {

@@ -195,7 +195,6 @@ def test_what_this_version_does_not_know_is_named_in_a_header(api: Running) -> N
             "response_format.json_schema.schema",
         ),
         ({"response_format": {"type": "json_object"}, "stop": ["}"]}, 422, "stop"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, 422, "tools"),
         ({"store": True}, 422, "store"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},

@@ -156,7 +156,6 @@ def drawn(grammar: Grammar, vocabulary: Vocabulary, seed: int, most: int = 400) 
     generator = np.random.default_rng(seed)
     liking = np.zeros(vocabulary.size, np.float32)
     liking[[vocabulary.eos, *(vocabulary.tokenize(text)[-1] for text in ('"', "}", "]", '"}', '",'))]] = 2.0
-    liking[vocabulary.eos] = 0.3
     matcher = grammar.matcher()
     tokens: list[int] = []
     try:

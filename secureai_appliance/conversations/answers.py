@@ -72,6 +72,13 @@ class Choice(msgspec.Struct, kw_only=True):
     finish_reason: FinishReason
 
 
+class Truncation(msgspec.Struct, kw_only=True):
+    """What `truncation: "auto"` left out: positions in `messages`, and the tokens of the prompt with all of them."""
+
+    dropped_messages: list[int]
+    original_prompt_tokens: int
+
+
 class ChatCompletion(msgspec.Struct, kw_only=True):
     """The whole answer. `created` in Unix seconds."""
 
@@ -82,6 +89,7 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     choices: list[Choice]
     usage: Usage
     system_fingerprint: str
+    truncation: Truncation | msgspec.UnsetType = msgspec.UNSET
 
 
 class FunctionDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -118,7 +126,7 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 
 
 class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An event of a streamed answer. `usage` only where it was asked for."""
+    """An event of a streamed answer. `usage` only where it was asked for, `truncation` in the first one."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -127,3 +135,4 @@ class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
     system_fingerprint: str
     choices: list[ChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    truncation: Truncation | msgspec.UnsetType = msgspec.UNSET

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.conversations import logprobs, messages, outputs, structured, tools
+from secureai_appliance.conversations import logprobs, messages, outputs, structured, tools, truncation
 from secureai_appliance.conversations.answers import (
     AnswerMessage,
     ChatCompletion,
@@ -26,6 +26,7 @@ from secureai_appliance.conversations.answers import (
     FunctionCall,
     ToolCall,
     ToolCallDelta,
+    Truncation,
     Usage,
     usage_of,
 )
@@ -86,9 +87,11 @@ class Completion:
         self._request = request
         self._stops = messages.stops(request)
         self._sampling = messages.sampling(request)
+        self._alternatives = messages.alternatives(request)
         self._messages = messages.for_template(request.messages)
         self._format = structured.json_format(request)
         self._offer = tools.offer(request)
+        self._truncation: Truncation | UnsetType = UNSET
         self._run = Run(handle, clock, self._prepare)
         self._fingerprint = ""
         self._vocabulary: Vocabulary | None = None
@@ -111,6 +114,7 @@ class Completion:
             return False
         for choice in self._choices:
             self._pending.append(self._chunk(choice, Delta(role="assistant", content="")))
+        self._pending[0].truncation = self._truncation
         return True
 
     def next(self, timeout: float) -> Chunk | Comment | None:
@@ -147,6 +151,7 @@ class Completion:
             choices=[self._answer(choice) for choice in self._choices],
             usage=usage,
             system_fingerprint=self._fingerprint,
+            truncation=self._truncation,
         )
 
     def close(self) -> None:
@@ -158,7 +163,8 @@ class Completion:
     def _prepare(self, engine: Engine) -> Sequence[GenerationRequest]:
         """One request for each choice: they differ in nothing but the seed."""
         request = self._request
-        if engine.template is None:
+        template = engine.template
+        if template is None:
             raise UnprocessableEntity(
                 f"The model '{self.model}' has no chat template, so that it can't take messages.",
                 code="unsupported_model",
@@ -168,24 +174,34 @@ class Completion:
         self._vocabulary = engine.vocabulary
         self._fingerprint = engine.fingerprint
         offered = self._offer.tools if self._offer else ()
-        segments, form = tools.render(engine.template, self._messages, offered)
-        use = tools.ToolUse(self._offer, form, engine.vocabulary) if self._offer else None
-        if use is not None:
-            segments = [*segments, *use.opening]
+        use = tools.ToolUse(self._offer, template, engine.vocabulary) if self._offer else None
+        max_tokens = request.max_completion_tokens or request.max_tokens
+
+        def prompt_of(messages: Sequence[dict[str, Any]]) -> list[int]:
+            segments = tools.render(template, messages, offered)
+            return engine.vocabulary.tokenize_segments([*segments, *(use.opening if use is not None else ())])
+
         first = GenerationRequest(
-            prompt=engine.vocabulary.tokenize_segments(segments),
-            max_tokens=request.max_completion_tokens or request.max_tokens,
+            prompt=self._fitted(prompt_of, truncation.room(engine.context_length, max_tokens)),
+            max_tokens=max_tokens,
             sampling=self._sampling,
             stop=self._stops,
             fairness_key=self._caller.user_id,
             grammar=self._grammar(engine.vocabulary, use),
             grammar_after=use.trigger if use is not None else None,
-            logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+            logprobs=self._alternatives,
             visible=use.visible if use is not None else frozenset(),
         )
         count = request.n or 1
         self._choices = [_Choice(index, self._output(use)) for index in range(count)]
         return [replace(first, sampling=messages.sampling_of_choice(self._sampling, index)) for index in range(count)]
+
+    def _fitted(self, prompt_of: truncation.Render, limit: int) -> list[int]:
+        if self._request.truncation != "auto":
+            return prompt_of(self._messages)
+        fitted = truncation.fit(prompt_of, self._messages, limit)
+        self._truncation = Truncation(dropped_messages=fitted.dropped, original_prompt_tokens=fitted.whole)
+        return fitted.prompt
 
     def _grammar(self, vocabulary: Vocabulary, use: ToolUse | None) -> Grammar | None:
         if use is not None and use.constrained:
@@ -230,13 +246,8 @@ class Completion:
             self._pending.append(self._chunk(choice, Delta()))
         if self._run.ended:
             self._ended = True
-            if self._counts:
+            if self._request.counts_usage:
                 self._pending.append(self._chunk(None, None))
-
-    @property
-    def _counts(self) -> bool:
-        options = self._request.stream_options
-        return options is not None and options.include_usage
 
     # --- in OpenAI's shapes
 
@@ -268,7 +279,7 @@ class Completion:
                 )
             ]
         usage: Usage | UnsetType | None = UNSET
-        if self._counts:
+        if self._request.counts_usage:
             usage = self.usage if choice is None else None
         return Chunk(
             id=self.id,

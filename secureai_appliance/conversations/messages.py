@@ -102,11 +102,10 @@ class ResponseFormat(msgspec.Struct, kw_only=True):
     json_schema: JsonSchemaFormat | None = None
 
 
-class ChatRequest(msgspec.Struct, kw_only=True):
-    """`POST /chat/completions`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`."""
+class SamplingFields(msgspec.Struct, kw_only=True):
+    """What `/chat/completions` and `/completions` have in common."""
 
     model: Annotated[str, Meta(min_length=1, max_length=200)]
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -114,20 +113,32 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     stop: str | list[str] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     n: Annotated[int, Meta(ge=1, le=8)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+
+    @property
+    def counts_usage(self) -> bool:
+        """Whether a stream ends with the counts of tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class ChatRequest(SamplingFields, kw_only=True):
+    """`POST /chat/completions`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`."""
+
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | UnsetType | None = UNSET
     parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
     functions: list[Any] | None = None
     store: bool | None = None
 
@@ -143,25 +154,35 @@ def refuse_unsupported(request: ChatRequest) -> None:
     }
     for name, is_asked in asked.items():
         if is_asked:
-            raise UnprocessableEntity(
-                f"The '{name}' parameter is not supported by this version, and ignoring it would change the answer.",
-                code="unsupported_parameter",
-                field=name,
-                constraint="supported",
-            )
+            raise unsupported(name)
 
 
-def sampling(request: ChatRequest) -> Sampling:
-    """How tokens are chosen; what the request leaves out is as `DEFAULTS` has it.
+def unsupported(name: str) -> UnprocessableEntity:
+    """The failure for a parameter that is known and can't be honoured."""
+    return UnprocessableEntity(
+        f"The '{name}' parameter is not supported by this version, and ignoring it would change the answer.",
+        code="unsupported_parameter",
+        field=name,
+        constraint="supported",
+    )
 
-    Raises ValidationError for a bias on something that is no token, and for alternatives without logprobs.
-    """
+
+def alternatives(request: ChatRequest) -> int | None:
+    """How many likely tokens to tell beside each one; None: no logprobs. Raises ValidationError."""
     if request.top_logprobs is not None and not request.logprobs:
         raise ValidationError(
             "The 'top_logprobs' field is only allowed when 'logprobs' is true.",
             field="top_logprobs",
             constraint="requires",
         )
+    return (request.top_logprobs or 0) if request.logprobs else None
+
+
+def sampling(request: SamplingFields) -> Sampling:
+    """How tokens are chosen; what the request leaves out is as `DEFAULTS` has it.
+
+    Raises ValidationError for a bias on something that is no token.
+    """
     return Sampling(
         temperature=DEFAULTS.temperature if request.temperature is None else request.temperature,
         top_p=DEFAULTS.top_p if request.top_p is None else request.top_p,
@@ -199,7 +220,7 @@ def _token_id(name: str) -> int:
     return int(name)
 
 
-def stops(request: ChatRequest) -> tuple[str, ...]:
+def stops(request: SamplingFields) -> tuple[str, ...]:
     """The stop sequences. Raises ValidationError for an empty one or too many."""
     given = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     if len(given) > MAX_STOPS:

@@ -80,23 +80,21 @@ def _refuse_combinations(request: ChatRequest) -> None:
         )
 
 
-def render(
-    template: ChatTemplate, messages: Sequence[dict[str, Any]], tools: Sequence[Tool]
-) -> tuple[list[Segment], ToolFormat]:
-    """The prompt with tools and earlier calls, as the model's template writes them, and the format of its calls."""
+def render(template: ChatTemplate, messages: Sequence[dict[str, Any]], tools: Sequence[Tool]) -> list[Segment]:
+    """The prompt with tools and earlier calls, as the model's template writes them."""
     form = tool_calls.format_of(template.source)
     described = [_described(tool) for tool in tools]
     if form is None:
-        return template.render(tool_calls.generic_messages(messages, described)), HERMES
-    return template.render(_with_short_ids(messages) if form is MISTRAL else messages, tools=described or None), form
+        return template.render(tool_calls.generic_messages(messages, described))
+    return template.render(_with_short_ids(messages) if form is MISTRAL else messages, tools=described or None)
 
 
 class ToolUse:
     """How one request's tools are enforced and read, for one model."""
 
-    def __init__(self, offered: Offer, form: ToolFormat, vocabulary: Vocabulary) -> None:
+    def __init__(self, offered: Offer, template: ChatTemplate, vocabulary: Vocabulary) -> None:
         self._offer = offered
-        self._form = form
+        self._form = form = tool_calls.format_of(template.source) or HERMES
         self._schemas = {tool.function.name: _enforced(tool) for tool in offered.tools}
         try:
             self.grammar = tool_calls.grammar(form, self._schemas, parallel=offered.parallel)

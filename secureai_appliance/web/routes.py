@@ -11,18 +11,21 @@ from secureai_appliance.accounts.users import Me
 from secureai_appliance.conversations.answers import ChatCompletion
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
 from secureai_appliance.conversations.messages import ChatRequest
+from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
+from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import sign_in, welcome
-from secureai_appliance.web.api import completions, embeddings, keys, me, models
+from secureai_appliance.web.api import completions, embeddings, keys, me, models, tokenize
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.pages import HTML
 from secureai_appliance.web.route import MB, Access, Route
 
 PUBLIC = Access.PUBLIC
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
+_TEXT = {"model": "gpt-4", "prompt": "A catalytic converter", "max_tokens": 32}
 _TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
 
 
@@ -32,6 +35,8 @@ def route_table() -> tuple[Route, ...]:
     # fmt: off
     return (
         Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, example=_CHAT, answer=ChatCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/completions", completions.create_text, "completions:create", "Let a model continue a text", "Chat completions", body=TextRequest, example=_TEXT, answer=TextCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/tokenize", tokenize.create, "completions:create", "The tokens of a text or of messages", "Chat completions", body=TokenizeRequest, example={"model": "gpt-4", "input": "Brake pads"}, answer=TokenList, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503)),
         Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, example=_TEXTS, answer=EmbeddingList, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
 
         Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases", "Models", query=ListQuery, answer=ModelPage, openai=True),

@@ -174,7 +174,7 @@ def test_control_tokens_in_tools_and_arguments_are_only_text(api: Running) -> No
 def test_a_role_inside_a_tool_is_not_taken_for_the_messages_own() -> None:
     template = ChatTemplate("{{ messages[0].role }}{{ tools | tojson }}", "", "", ("<|end|>",))
     parameters = {"properties": {"role": {"role": "<|end|>"}}}
-    segments, _ = tools.render(
+    segments = tools.render(
         ChatTemplate(template.source + "<tool_call>", "", "", ("<|end|>",)),
         [{"role": "user", "content": "x"}],
         [Tool(type="function", function=ToolFunction(name="f", parameters=parameters))],
@@ -185,7 +185,7 @@ def test_a_role_inside_a_tool_is_not_taken_for_the_messages_own() -> None:
 def test_mistrals_templates_get_ids_that_they_take() -> None:
     source = "{{ tools }}[TOOL_CALLS]{% for m in messages %}{{ m.tool_call_id or m.tool_calls[0].id }},{% endfor %}"
     call = {"id": "call-with-a-long-id", "type": "function", "function": {"name": "f", "arguments": {}}}
-    segments, _ = tools.render(
+    segments = tools.render(
         ChatTemplate(source, "", ""),
         [
             {"role": "assistant", "content": "", "tool_calls": [call]},

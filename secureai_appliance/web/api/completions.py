@@ -1,20 +1,25 @@
-"""`POST /chat/completions`: whole or as a stream."""
+"""`POST /chat/completions` and `POST /completions`: whole or as a stream."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from secureai_appliance.conversations import completions
-from secureai_appliance.conversations.answers import ChatCompletion
-from secureai_appliance.conversations.completions import Completion
+from secureai_appliance.conversations import completions, text_completions
+from secureai_appliance.conversations.answers import ChatCompletion, Usage
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.running import ClientGone, Comment
+from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.models import catalogue
+from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.web.answers import Answer, Stream
 from secureai_appliance.web.metrics import Metrics
 from secureai_appliance.web.request import Request
+
+T = TypeVar("T")
 
 CLIENT_CLOSED_REQUEST = 499
 """For the log alone: nobody is there to read it."""
@@ -22,10 +27,26 @@ CLIENT_CLOSED_REQUEST = 499
 _encode = msgspec.json.Encoder().encode
 
 
+class Generating(Protocol):
+    """A completion of either kind, under way."""
+
+    id: str
+    model: str
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    def begin(self) -> bool: ...
+
+    def next(self, timeout: float) -> msgspec.Struct | Comment | None: ...
+
+    def close(self) -> None: ...
+
+
 class ChunkSource:
     """The chunks of a completion as the events of a stream."""
 
-    def __init__(self, completion: Completion, held: ExitStack) -> None:
+    def __init__(self, completion: Generating, held: ExitStack) -> None:
         """`held`: what is given back at the end."""
         self._completion = completion
         self._held = held
@@ -42,23 +63,48 @@ class ChunkSource:
 
 def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Answer:
     parts, body = request.parts, request.body
-    with parts.store.read() as db:
-        row = catalogue.find(db, body.model)
+    row = _model(request, body.model)
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))
         completion = completions.start(parts.models, row, request.caller, body, parts.clock)
-        held.callback(_close, completion, parts.metrics)
-        try:
-            completion.begin()
-            if body.stream:
-                # a stream is closed by whoever sends it
-                return Stream(ChunkSource(completion, held.pop_all()), id=completion.id)
-            return completion.whole(request.disconnected)
-        except ClientGone:
-            return Answer(CLIENT_CLOSED_REQUEST)
+        return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 
 
-def _close(completion: Completion, metrics: Metrics) -> None:
+def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream | Answer:
+    """`POST /completions`."""
+    parts, body = request.parts, request.body
+    row = _model(request, body.model)
+    with ExitStack() as held:
+        held.enter_context(parts.models.held(row))
+        completion = text_completions.start(parts.models, row, request.caller, body, parts.clock)
+        return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
+
+
+def _model(request: Request[Any, None], name: str) -> ModelRow:
+    with request.parts.store.read() as db:
+        return catalogue.find(db, name)
+
+
+def _answer(
+    request: Request[Any, None],
+    completion: Generating,
+    whole: Callable[[Callable[[], bool]], T],
+    held: ExitStack,
+    *,
+    streamed: bool,
+) -> T | Stream | Answer:
+    held.callback(_close, completion, request.parts.metrics)
+    try:
+        completion.begin()
+        if streamed:
+            # a stream is closed by whoever sends it
+            return Stream(ChunkSource(completion, held.pop_all()), id=completion.id)
+        return whole(request.disconnected)
+    except ClientGone:
+        return Answer(CLIENT_CLOSED_REQUEST)
+
+
+def _close(completion: Generating, metrics: Metrics) -> None:
     completion.close()
     if completion.usage is not None:
         metrics.tokens_prompt.labels(completion.model).inc(completion.usage.prompt_tokens)

@@ -9,6 +9,7 @@ from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import InternalError
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.inference.generation import Event, Finished, Generation, GenerationRequest, Queued
+from secureai_appliance.inference.tokens import TooManyTokens
 from secureai_appliance.models.registry import Handle
 
 # long enough for a small model to be read, short enough for the first byte to come within a second
@@ -81,8 +82,12 @@ class Run:
             return False
         if not isinstance(engine, Engine):
             raise InternalError("The model in this place makes no completions.")
+        try:
+            requests = self._prepare(engine)
+        except TooManyTokens as cause:
+            raise engine.too_long(cause.count) from cause
         # one that is refused is raised to the caller, who closes those before it
-        for request in self._prepare(engine):
+        for request in requests:
             self._generations.append(engine.submit(request))
         self._open = list(range(len(self._generations)))
         self.begun = True

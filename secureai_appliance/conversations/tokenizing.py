@@ -11,6 +11,7 @@ from secureai_appliance.conversations import messages, tools
 from secureai_appliance.conversations.messages import Message, Tool
 from secureai_appliance.core.errors import UnprocessableEntity, ValidationError
 from secureai_appliance.inference.engine import Engine
+from secureai_appliance.inference.tokens import TooManyTokens
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Loaded
 
@@ -35,20 +36,33 @@ class TokenList(msgspec.Struct, kw_only=True):
 
 
 def tokenize(loaded: Loaded, row: ModelRow, request: TokenizeRequest) -> TokenList:
-    """The tokens. Raises ValidationError unless there is one of `input` and `messages`, UnprocessableEntity when the
-    model takes no messages."""
+    """The tokens.
+
+    Raises ValidationError unless there is one of `input` and `messages`, UnprocessableEntity when the model takes no
+    messages.
+    """
     if (request.input is None) == (request.messages is None):
         raise ValidationError(
             "One of the fields 'input' and 'messages' is required.", field="input", constraint="required"
         )
-    if request.messages is not None:
-        tokens = _of_messages(loaded, row, request.messages, request.tools or [])
-    elif isinstance(loaded, Engine):
-        tokens = loaded.vocabulary.tokenize(request.input or "")
-    else:
-        tokens = loaded.tokenize(request.input or "")
+    try:
+        tokens = _tokens(loaded, row, request)
+    except TooManyTokens as cause:
+        raise ValidationError(
+            f"There are {cause.count} tokens, more than any model reads.",
+            field="input" if request.messages is None else "messages",
+            constraint="max_tokens",
+            details={"prompt_tokens": cause.count},
+        ) from cause
     limit = loaded.context_length if isinstance(loaded, Engine) else loaded.max_tokens
     return TokenList(model=row.id, tokens=tokens, count=len(tokens), context_length=limit)
+
+
+def _tokens(loaded: Loaded, row: ModelRow, request: TokenizeRequest) -> list[int]:
+    if request.messages is not None:
+        return _of_messages(loaded, row, request.messages, request.tools or [])
+    text = request.input or ""
+    return loaded.vocabulary.tokenize(text) if isinstance(loaded, Engine) else loaded.tokenize(text)
 
 
 def _of_messages(loaded: Loaded, row: ModelRow, given: list[Message], offered: list[Tool]) -> list[int]:

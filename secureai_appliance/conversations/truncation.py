@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from secureai_appliance.inference.tokens import TooManyTokens
+
 TYPICAL_ANSWER = 256
 
 Messages = Sequence[dict[str, Any]]
@@ -31,21 +33,38 @@ def fit(render: Render, messages: Messages, limit: int) -> Fitted:
 
     A turn is a user's message and what follows it, so that no tool's result loses its call. Instructions at the
     beginning and the last turn stay, even if they alone don't fit. Renders about log2(turns) times.
+
+    Raises TooManyTokens.
     """
-    whole = render(messages)
+    prompt, whole = _counted(render, messages)
     head, turns = _turns(messages)
-    if len(whole) <= limit or len(turns) < 2:
-        return Fitted(whole, [], len(whole))
+    if whole <= limit or len(turns) < 2:
+        return Fitted(_required(prompt, whole), [], whole)
     fewest, most = 1, len(turns) - 1
-    prompt = render(_without(messages, head, turns, most))
+    prompt, count = _counted(render, _without(messages, head, turns, most))
     while fewest < most:
         middle = (fewest + most) // 2
-        shorter = render(_without(messages, head, turns, middle))
-        if len(shorter) <= limit:
-            most, prompt = middle, shorter
+        shorter, shorter_count = _counted(render, _without(messages, head, turns, middle))
+        if shorter_count <= limit:
+            most, prompt, count = middle, shorter, shorter_count
         else:
             fewest = middle + 1
-    return Fitted(prompt, list(range(head, turns[most])), len(whole))
+    return Fitted(_required(prompt, count), list(range(head, turns[most])), whole)
+
+
+def _counted(render: Render, messages: Messages) -> tuple[list[int] | None, int]:
+    """The tokens, None where there are too many to hold, and their number."""
+    try:
+        tokens = render(messages)
+    except TooManyTokens as cause:
+        return None, cause.count
+    return tokens, len(tokens)
+
+
+def _required(prompt: list[int] | None, count: int) -> list[int]:
+    if prompt is None:
+        raise TooManyTokens(count)
+    return prompt
 
 
 def _turns(messages: Messages) -> tuple[int, list[int]]:

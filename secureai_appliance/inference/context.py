@@ -46,6 +46,7 @@ class Context:
         if not self.pointer:
             raise LoadFailure(f"There is not enough memory for a context of {options.tokens} tokens.")
         self._memory: Any = self._api.llama_get_memory(self.pointer)
+        self._threads = options.threads
 
     def _parameters(self, options: ContextOptions) -> Any:
         parameters = self._api.llama_context_default_params()
@@ -67,7 +68,9 @@ class Context:
 
     def set_threads(self, threads: int) -> None:
         """Between two steps."""
-        self._api.llama_set_n_threads(self.pointer, threads, threads)
+        if threads != self._threads:
+            self._api.llama_set_n_threads(self.pointer, threads, threads)
+            self._threads = threads
 
     def decode(self) -> int:
         """Compute the batch. 0 is success; anything else leaves the KV in doubt: `clear` it."""

@@ -30,7 +30,8 @@ class EngineOptions:
 
     `context_length`: tokens that one request may use, prompt and answer; None: what the model was trained for, at most
     8,192. `kv_tokens`: tokens of all running requests together; None: twice that. `slots`: requests that run at once.
-    `max_waiting`: requests that may wait beyond them, each for up to `max_wait_seconds`. `threads`: None: one per core.
+    `max_waiting`: requests that may wait beyond them, each for up to `max_wait_seconds`. `threads`: None: as
+    many as are fastest at the moment, at most one per core.
     `prompt_chunk`: prompt tokens in a step when nothing else runs; `mixed_chunk`: beside running answers.
     """
 
@@ -149,8 +150,7 @@ class Engine:
         try:
             vocabulary = Vocabulary(model)
             template = _template(info, vocabulary)
-            threads = self._options.threads or usable_cores()
-            context = Context(model, ContextOptions(limits.kv_tokens, batch, limits.slots, threads))
+            context = Context(model, ContextOptions(limits.kv_tokens, batch, limits.slots, limits.fixed_threads))
         except Exception:
             model.close()
             raise
@@ -172,6 +172,9 @@ class Engine:
             mixed_chunk=options.mixed_chunk,
             max_waiting=options.max_waiting,
             max_wait_seconds=options.max_wait_seconds,
+            threads=(options.threads or 1, options.threads or usable_cores()),
+            # half of the cores: a figure that never changes must also be bearable when something else runs
+            fixed_threads=options.threads or max(1, usable_cores() // 2),
         )
 
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.inference.context import Context
+from secureai_appliance.inference.cores import SpareCores
 from secureai_appliance.inference.generation import FinishReason, Generation, GenerationRequest, Queued, Started
 from secureai_appliance.inference.library import Library
 from secureai_appliance.inference.sampling import Sampler
 from secureai_appliance.inference.sequence import Sequence
 from secureai_appliance.inference.step import Work, plan
+from secureai_appliance.inference.threads import ThreadChooser
 from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.inference.waiting import WaitingList, estimate, retry_after
 
@@ -28,11 +30,17 @@ _log = logging.getLogger(__name__)
 GROWTH = 256
 _SMOOTHING = 0.1
 _FIRST_GUESS = 0.05
+# seconds between two looks at what else runs on the machine, and the part of a core that counts as free
+_LOOK_AROUND = 0.3
+_FREE_CORE = 0.85
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Lengths and chunks are in tokens; a request that waits longer than `max_wait_seconds` is given up."""
+    """Lengths and chunks are in tokens; a request that waits longer than `max_wait_seconds` is given up.
+
+    A step is computed by `threads[0]` to `threads[1]` threads, and by `fixed_threads` when it must be repeatable.
+    """
 
     context_length: int
     kv_tokens: int
@@ -41,6 +49,8 @@ class Limits:
     mixed_chunk: int
     max_waiting: int
     max_wait_seconds: float
+    threads: tuple[int, int]
+    fixed_threads: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,9 @@ class Runner:
         self._steps = 0
         self._arrivals = 0
         self._step_seconds = _FIRST_GUESS
+        self._threads = ThreadChooser(limits.threads[1], limits.threads[0])
+        self._spare_cores = SpareCores()
+        self._looked_at = clock.monotonic()
 
     # --- for any thread
 
@@ -207,8 +220,7 @@ class Runner:
             index = context.batch.add(sequence.slot, tokens, sequence.computed, output=item.samples)
             if item.samples:
                 outputs.append((sequence, index))
-        begun = self._clock.monotonic()
-        code = context.decode()
+        code, seconds = self._compute()
         if code != 0:
             self._abandon(work, code)
             return
@@ -216,12 +228,31 @@ class Runner:
             item.sequence.computed += item.count
         ended = [(sequence, reason) for sequence, index in outputs if (reason := self._sample(sequence, index))]
         if len(outputs) == len(work):
-            self._step_seconds += _SMOOTHING * (self._clock.monotonic() - begun - self._step_seconds)
+            self._step_seconds += _SMOOTHING * (seconds - self._step_seconds)
         with self.changed:
             self._steps += 1
             for sequence, reason in ended:
                 self._end(sequence, reason)
             self.changed.notify_all()
+
+    def _compute(self) -> tuple[int, float]:
+        """Decode the batch; llama.cpp's code, and how long it took."""
+        tokens = self._context.batch.size
+        threads = self._limits.fixed_threads if self._repeatable() else self._threads.choose(tokens)
+        self._context.set_threads(threads)
+        begun = self._clock.monotonic()
+        code = self._context.decode()
+        now = self._clock.monotonic()
+        self._threads.observe(tokens, threads, now - begun)
+        if now - self._looked_at >= _LOOK_AROUND:
+            self._looked_at = now
+            if self._spare_cores.since_last_time() >= _FREE_CORE:
+                self._threads.forgive()
+        return code, now - begun
+
+    def _repeatable(self) -> bool:
+        """Whether the step is one of a seeded request that runs alone: chunks and threads change the logits."""
+        return len(self._running) == 1 and self._running[0].request.sampling.seed is not None
 
     def _sample(self, sequence: Sequence, index: int) -> FinishReason | None:
         assert sequence.sampler is not None

@@ -14,7 +14,7 @@ from typing import Any
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.model import LoadedModel
 
-_MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
+MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Context:
 
     def __init__(self, model: LoadedModel, options: ContextOptions) -> None:
         """Raises LoadFailure when there is not enough memory or the model can't be used so."""
-        if not 1 <= options.sequences <= _MAX_SEQUENCES:
-            raise LoadFailure(f"A context holds from 1 to {_MAX_SEQUENCES} sequences.")
+        if not 1 <= options.sequences <= MAX_SEQUENCES:
+            raise LoadFailure(f"A context holds from 1 to {MAX_SEQUENCES} sequences.")
         self.options = options
         self.batch = Batch(model, options)
         self._api: Any = model.library.api
@@ -78,10 +78,20 @@ class Context:
             raise ValueError("An empty batch.")
         return int(self._api.llama_decode(self.pointer, self.batch.native()))
 
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let `target`, which has none, share the first `length` cells of `source`."""
+        self._check_sequence(source)
+        self._check_sequence(target)
+        self._api.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Keep the first `length` cells of a sequence."""
+        self._check_sequence(sequence)
+        self._api.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
     def remove(self, sequence: int) -> None:
-        """Free the cells of one sequence."""
-        if not 0 <= sequence < self.options.sequences:
-            raise ValueError(f"No sequence {sequence}.")
+        """Free the cells of one sequence, those aside that others share."""
+        self._check_sequence(sequence)
         self._api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
     def clear(self) -> None:
@@ -92,6 +102,10 @@ class Context:
     def embedding(self, sequence: int) -> Any:
         """Pointer to the pooled vector of one sequence of the last batch (floats); None when there is none."""
         return self._api.llama_get_embeddings_seq(self.pointer, sequence) or None
+
+    def _check_sequence(self, sequence: int) -> None:
+        if not 0 <= sequence < self.options.sequences:
+            raise ValueError(f"No sequence {sequence}.")
 
     def close(self) -> None:
         if self.pointer:

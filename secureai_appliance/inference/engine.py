@@ -9,14 +9,15 @@ from pathlib import Path
 
 from secureai_appliance.core.clock import Clock, SystemClock
 from secureai_appliance.core.errors import ValidationError
-from secureai_appliance.inference.context import Context, ContextOptions
+from secureai_appliance.inference.context import MAX_SEQUENCES, Context, ContextOptions
 from secureai_appliance.inference.cores import usable_cores
 from secureai_appliance.inference.generation import Generation, GenerationRequest
 from secureai_appliance.inference.gguf import GgufInfo
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.memory import available_memory, predict, require_memory
 from secureai_appliance.inference.model import LoadedModel, describe_model
-from secureai_appliance.inference.runner import Limits, QueueState, Runner
+from secureai_appliance.inference.prefixes import Prefixes
+from secureai_appliance.inference.runner import Limits, Parts, QueueState, Runner
 from secureai_appliance.inference.stops import StopMatcher
 from secureai_appliance.inference.template import ChatTemplate
 from secureai_appliance.inference.tokens import Vocabulary
@@ -32,6 +33,7 @@ class EngineOptions:
     8,192. `kv_tokens`: tokens of all running requests together; None: twice that. `slots`: requests that run at once.
     `max_waiting`: requests that may wait beyond them, each for up to `max_wait_seconds`. `threads`: None: as
     many as are fastest at the moment, at most one per core.
+    `kept`: ended or paused requests whose cells are kept at most, for prompts that begin alike.
     `prompt_chunk`: prompt tokens in a step when nothing else runs; `mixed_chunk`: beside running answers.
     """
 
@@ -44,6 +46,7 @@ class EngineOptions:
     prompt_chunk: int = 128
     mixed_chunk: int = 64
     gpu_layers: int = 0
+    kept: int = 16
 
 
 class Engine:
@@ -145,12 +148,13 @@ class Engine:
             raise LoadFailure("The model makes embeddings; it can't write text.")
         limits = self._limits(info)
         batch = limits.alone_chunk + limits.slots
-        require_memory(predict(info, limits.kv_tokens, batch, limits.slots), available_memory())
+        outputs = limits.slots + self._options.kept  # llama.cpp wants room for one of each sequence
+        require_memory(predict(info, limits.kv_tokens, batch, outputs), available_memory())
         model = LoadedModel(path, gpu_layers=self._options.gpu_layers)
         try:
             vocabulary = Vocabulary(model)
             template = _template(info, vocabulary)
-            context = Context(model, ContextOptions(limits.kv_tokens, batch, limits.slots, limits.fixed_threads))
+            context, prefixes = self._memory(model, limits, batch)
         except Exception:
             model.close()
             raise
@@ -158,7 +162,15 @@ class Engine:
         self.template = template
         self.context_length = limits.context_length
         self.fingerprint = f"{model.library.build}-{info.fingerprint}"
-        return model, context, Runner(model.library, vocabulary, context, limits, self._clock)
+        return model, context, Runner(Parts(model.library, vocabulary, context, prefixes), limits, self._clock)
+
+    def _memory(self, model: LoadedModel, limits: Limits, batch: int) -> tuple[Context, Prefixes]:
+        # a recurrent model has a state of full size for each number of a sequence, so none is kept
+        kept = 0 if model.recurrent else min(self._options.kept, MAX_SEQUENCES - limits.slots)
+        numbers = limits.slots + kept
+        options = ContextOptions(limits.kv_tokens, batch, numbers, limits.fixed_threads)
+        context = Context(model, options)
+        return context, Prefixes(context, numbers, limits.slots, whole=model.sliding_window)
 
     def _limits(self, info: GgufInfo) -> Limits:
         options = self._options

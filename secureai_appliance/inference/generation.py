@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TYPE_CHECKING, Literal
 
 from secureai_appliance.core.errors import Failure
@@ -17,14 +18,24 @@ if TYPE_CHECKING:
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
+class Priority(IntEnum):
+    """Who goes first when not all can run: the lowest figure."""
+
+    INTERACTIVE = 0
+    BATCH = 1
+    INDEXING = 2
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """A prompt in tokens, and how to go on from it.
 
     `max_tokens` None: until the answer or the context ends. `stop` texts end the answer and are not part of it.
-    `fairness_key` names, to the engine meaninglessly, on whose account this runs. The answer keeps to `grammar`,
-    from the start or, with `grammar_after`, once that text has come.
-    `logprobs` None: none, else with that many alternatives. Control tokens in `visible` are shown as text.
+    `fairness_key` names, to the engine meaninglessly, on whose account this runs; with a `weight` (above 0) of 2 it
+    gets twice the tokens of one with 1 when both want more than there is. `reuse_key`: cells are shared with prompts of
+    the same key and no others; None: the fairness key; empty: with nobody. The answer keeps to `grammar`, from the
+    start or, with `grammar_after`, once that text has come. `logprobs` None: none, else with that many alternatives.
+    Control tokens in `visible` are shown as text.
     """
 
     prompt: Sequence[int]
@@ -36,6 +47,9 @@ class GenerationRequest:
     grammar_after: str | None = None
     logprobs: int | None = None
     visible: frozenset[int] = frozenset()
+    priority: Priority = Priority.INTERACTIVE
+    weight: float = 1.0
+    reuse_key: str | None = None
 
 
 @dataclass(frozen=True)

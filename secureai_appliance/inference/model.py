@@ -39,6 +39,17 @@ class LoadedModel:
     def embedding_length(self) -> int:
         return int(self.library.api.llama_model_n_embd_out(self.pointer))
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether its memory of a sequence is a state instead of cells, in whole or in part."""
+        api = self.library.api
+        return bool(api.llama_model_is_recurrent(self.pointer) or api.llama_model_is_hybrid(self.pointer))
+
+    @property
+    def sliding_window(self) -> bool:
+        """Whether it forgets tokens, so that a sequence can't be cut back to an earlier one."""
+        return int(self.library.api.llama_model_n_swa(self.pointer)) > 0
+
     @contextmanager
     def use(self) -> Iterator[Any]:
         """The pointer, which is not freed meanwhile. Raises ServiceUnavailable when the model is unloaded."""

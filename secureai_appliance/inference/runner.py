@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,8 +16,10 @@ from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.inference.context import Context
 from secureai_appliance.inference.cores import SpareCores
+from secureai_appliance.inference.fairness import Ledger, Room, victims, yields_cells
 from secureai_appliance.inference.generation import FinishReason, Generation, GenerationRequest, Queued, Started
 from secureai_appliance.inference.library import Library
+from secureai_appliance.inference.prefixes import Prefixes, RetentionBudget
 from secureai_appliance.inference.sampling import Sampler
 from secureai_appliance.inference.sequence import Sequence
 from secureai_appliance.inference.step import Work, plan
@@ -33,6 +36,8 @@ _FIRST_GUESS = 0.05
 # seconds between two looks at what else runs on the machine, and the part of a core that counts as free
 _LOOK_AROUND = 0.3
 _FREE_CORE = 0.85
+# seconds after which those who wait get a new estimate
+_TELL_EVERY = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,16 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Of a loaded model: what the loop works with."""
+
+    library: Library
+    vocabulary: Vocabulary
+    context: Context
+    prefixes: Prefixes
+
+
+@dataclass(frozen=True)
 class QueueState:
     """How many run and wait, of how many slots; steps computed so far; KV tokens reserved."""
 
@@ -67,26 +82,26 @@ class QueueState:
 class Runner:
     """Sequences, and the context that they share."""
 
-    def __init__(
-        self, library: Library, vocabulary: Vocabulary, context: Context, limits: Limits, clock: Clock
-    ) -> None:
+    def __init__(self, model: Parts, limits: Limits, clock: Clock) -> None:
         self.changed = threading.Condition()
         self.failed = False
-        self._library = library
-        self._vocabulary = vocabulary
-        self._context = context
+        self._library = model.library
+        self._vocabulary = model.vocabulary
+        self._context = model.context
+        self._prefixes = model.prefixes
+        self._retention = RetentionBudget()
         self._limits = limits
         self._clock = clock
-        self._waiting = WaitingList(limits.max_waiting)
+        self._ledger = Ledger()
+        self._waiting = WaitingList(limits.max_waiting, self._ledger)
         self._running: list[Sequence] = []
-        self._free_slots = set(range(limits.slots))
         self._closing = False
         self._steps = 0
         self._arrivals = 0
         self._step_seconds = _FIRST_GUESS
         self._threads = ThreadChooser(limits.threads[1], limits.threads[0])
         self._spare_cores = SpareCores()
-        self._looked_at = clock.monotonic()
+        self._looked_at = self._told_at = clock.monotonic()
 
     # --- for any thread
 
@@ -95,16 +110,17 @@ class Runner:
         with self.changed:
             if self._closing or self.failed:
                 raise ServiceUnavailable("The model is being unloaded; try again.", retry_after=1)
-            if self._waiting.full(len(self._free_slots)):
+            if self._waiting.full(request.fairness_key, self._free_slots()):
                 raise ServiceUnavailable(
                     f"The model is busy: {len(self._waiting)} requests are waiting.",
                     retry_after=retry_after(self._eta(len(self._waiting) + 1)),
                 )
             generation = Generation(self.wake)
+            self._ledger.arrive(request.fairness_key, {s.key for s in [*self._running, *self._waiting]})
             self._arrivals += 1
             now = self._clock.monotonic()
             self._waiting.add(Sequence(generation, request, limit, self._arrivals, now, list(request.prompt)))
-            if len(self._waiting) > len(self._free_slots):
+            if len(self._waiting) > self._free_slots():
                 self._tell_positions()
             self.changed.notify_all()
         return generation
@@ -153,7 +169,9 @@ class Runner:
                 self._sweep()
                 self._admit()
                 self._grow_all()
+                self._follow()
                 if self._running:
+                    self._prefixes.trim(min(self._kv_free(), self._retention.cells))
                     return True
                 self.changed.wait()
             return False
@@ -173,27 +191,64 @@ class Runner:
             self._end(sequence, "error", error)
 
     def _admit(self) -> None:
-        while self._free_slots and (sequence := self._waiting.first()) is not None:
+        """Start those who may. Once one has to wait for room, only those get any whose share others hold."""
+        blocked = False
+        heads = deque(self._waiting.heads())
+        while heads:
+            sequence = heads.popleft()
             need = len(sequence.tokens) + min(sequence.remaining, GROWTH)
-            if need > self._kv_free():
-                break
-            self._start(self._waiting.take_first(), need)
-        if len(self._waiting):
+            if blocked or self._free_slots() == 0 or need > self._kv_free():
+                pausing = victims(self._running, self._waiting, sequence, need, self._room(blocked))
+                if pausing is None:
+                    blocked = True
+                    continue
+                for victim in pausing:
+                    self._pause(victim)
+            self._waiting.remove(sequence)
+            self._start(sequence, need)
+            heads = deque(self._waiting.heads())
+        now = self._clock.monotonic()
+        news = any(sequence.generation.waiting is None for sequence in self._waiting)
+        if news or now - self._told_at >= _TELL_EVERY:
+            self._told_at = now
             self._tell_positions()
 
     def _start(self, sequence: Sequence, reserved: int) -> None:
-        if not self._running:
-            self._context.clear()  # so that one that runs alone finds the same cells each time
-        sequence.slot = min(self._free_slots)
-        self._free_slots.remove(sequence.slot)
+        if not self._running and sequence.seeded:
+            self._prefixes.forget_all()  # so that it finds the same cells each time
+        sequence.slot = self._prefixes.take_number()
         sequence.reserved = reserved
         sequence.generation.waiting = None
         self._running.append(sequence)
+        self._find_cells(sequence)
         if not sequence.started:
             sequence.started = True
             sequence.sampler = self._make_sampler(sequence)
-            sequence.generation.publish(Started(sequence.prompt_length, 0))
+            sequence.generation.publish(Started(sequence.prompt_length, sequence.cached))
         self.changed.notify_all()
+
+    def _find_cells(self, sequence: Sequence) -> None:
+        """Take the cells that are there already. A seed asks for the same text again, which reuse would change."""
+        if sequence.seeded and not sequence.started:
+            return
+        match = self._prefixes.find(sequence, self._running)
+        if match is None:
+            return
+        if isinstance(match.source, Sequence) and not match.ready:
+            sequence.following = (match.source, match.length)
+            return
+        self._prefixes.share(match, sequence.slot)
+        sequence.take_cells(match.length)
+
+    def _follow(self) -> None:
+        """Give cells to those for whom another has computed them; look again for those whom it has left."""
+        for sequence in self._running:
+            if sequence.following is None:
+                continue
+            leader, length = sequence.following
+            if leader not in self._running or leader.computed >= length:
+                sequence.following = None
+                self._find_cells(sequence)
 
     def _grow_all(self) -> None:
         """Reserve cells for what this step adds. When none are left, the newest make room, and are recomputed later."""
@@ -203,15 +258,15 @@ class Runner:
                 if more > 0:
                     sequence.reserved += more
                 else:
-                    self._pause(max(self._running, key=lambda s: s.arrival))
+                    self._pause(yields_cells(self._running, self._limits.kv_tokens))
 
     def _pause(self, sequence: Sequence) -> None:
-        self._leave(sequence)
-        self._waiting.put_back(sequence)
+        self._leave(sequence, keep=True)
+        self._waiting.add(sequence)
 
     def _step(self) -> None:
         context = self._context
-        work = plan(self._running, self._limits.alone_chunk, self._limits.mixed_chunk)
+        work = plan(self._running, self._limits.alone_chunk, self._limits.mixed_chunk, self._ledger.served)
         context.batch.reset()
         outputs: list[tuple[Sequence, int]] = []
         for item in work:
@@ -226,6 +281,7 @@ class Runner:
             return
         for item in work:
             item.sequence.computed += item.count
+            self._ledger.charge(item.sequence.key, item.count, item.sequence.request.weight)
         ended = [(sequence, reason) for sequence, index in outputs if (reason := self._sample(sequence, index))]
         if len(outputs) == len(work):
             self._step_seconds += _SMOOTHING * (seconds - self._step_seconds)
@@ -244,6 +300,9 @@ class Runner:
         code = self._context.decode()
         now = self._clock.monotonic()
         self._threads.observe(tokens, threads, now - begun)
+        if all(sequence.decoding for sequence in self._running):
+            cells = self._prefixes.cells + sum(sequence.computed for sequence in self._running)
+            self._retention.observe(tokens, threads, cells, now - begun)
         if now - self._looked_at >= _LOOK_AROUND:
             self._looked_at = now
             if self._spare_cores.since_last_time() >= _FREE_CORE:
@@ -252,7 +311,7 @@ class Runner:
 
     def _repeatable(self) -> bool:
         """Whether the step is one of a seeded request that runs alone: chunks and threads change the logits."""
-        return len(self._running) == 1 and self._running[0].request.sampling.seed is not None
+        return len(self._running) == 1 and self._running[0].seeded
 
     def _sample(self, sequence: Sequence, index: int) -> FinishReason | None:
         assert sequence.sampler is not None
@@ -275,36 +334,44 @@ class Runner:
         _log.error("llama_decode returned %d for %d sequences", code, len(work))
         with self.changed:
             self._steps += 1
-            self._context.clear()
+            self._prefixes.forget_all()
+            for sequence in self._running:
+                sequence.computed, sequence.following = 0, None
             for item in work:
                 self._end(item.sequence, "error", self._failure())
-            for sequence in self._running:
-                sequence.computed = 0
             self.changed.notify_all()
 
     def _end(self, sequence: Sequence, reason: FinishReason, error: ServiceUnavailable | None = None) -> None:
         if sequence in self._running:
-            self._leave(sequence)
+            self._leave(sequence, keep=bool(sequence.reuse_key))
         sequence.finish(reason, error)
         self.changed.notify_all()
 
-    def _leave(self, sequence: Sequence) -> None:
+    def _leave(self, sequence: Sequence, *, keep: bool) -> None:
         self._running.remove(sequence)
-        self._context.remove(sequence.slot)
-        self._free_slots.add(sequence.slot)
+        self._prefixes.leave(sequence, keep=keep)
         sequence.give_up_slot()
 
     # --- figures; the lock is held
 
+    def _free_slots(self) -> int:
+        return self._limits.slots - len(self._running)
+
     def _kv_free(self) -> int:
         return self._limits.kv_tokens - sum(sequence.reserved for sequence in self._running)
+
+    def _room(self, blocked: bool) -> Room:
+        """What there is to share; when one waits for what is free, that is not for those after it."""
+        limits = self._limits
+        free = (0, 0) if blocked else (self._free_slots(), self._kv_free())
+        return Room(limits.slots, limits.kv_tokens, *free)
 
     def _eta(self, position: int) -> float:
         remaining = [sequence.remaining for sequence in self._running]
         return estimate(position, remaining, self._limits.slots, self._step_seconds)
 
     def _tell_positions(self) -> None:
-        for position, sequence in enumerate(self._waiting, start=1):
+        for position, sequence in enumerate(self._waiting.in_order(), start=1):
             queued = Queued(position, self._eta(position))
             first_time = sequence.generation.waiting is None and not sequence.started
             sequence.generation.waiting = queued

@@ -18,7 +18,8 @@ class Sequence:
     """A request from submission to its end.
 
     `tokens` is the prompt and all that was sampled; the first `computed` of them are in the KV. To go on, the rest must
-    be computed: the prompt at first, one token at each step later, everything again after it lost its place.
+    be computed: the prompt at first, one token at each step later, everything again after it lost its cells. `cached`
+    tokens of the prompt were in the KV before. `following`: another sequence is computing so many of its first tokens.
     """
 
     generation: Generation
@@ -30,6 +31,8 @@ class Sequence:
     computed: int = 0
     reserved: int = 0
     slot: int = _NO_SLOT
+    cached: int = 0
+    following: tuple[Sequence, int] | None = None
     started: bool = False
     sampler: Sampler | None = None
     _text: IncrementalText = field(default_factory=IncrementalText)
@@ -39,6 +42,29 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self._stops = StopMatcher(self.request.stop)
+
+    @property
+    def key(self) -> str:
+        return self.request.fairness_key
+
+    @property
+    def priority(self) -> int:
+        return self.request.priority
+
+    @property
+    def reuse_key(self) -> str:
+        """Whose cells it may share; empty: nobody's."""
+        key = self.request.reuse_key
+        return self.request.fairness_key if key is None else key
+
+    @property
+    def cells_key(self) -> str:
+        """Under which its own cells are kept; when nobody shares them, they wait only for itself."""
+        return f"u:{self.reuse_key}" if self.reuse_key else f"s:{self.arrival}"
+
+    @property
+    def seeded(self) -> bool:
+        return self.request.sampling.seed is not None
 
     @property
     def prompt_length(self) -> int:
@@ -86,13 +112,20 @@ class Sequence:
             self.sampler.close()
             self.sampler = None
         self.generation.waiting = None
-        self.generation.publish(Finished(reason, Usage(self.prompt_length, self.sampled, 0), error))
+        self.generation.publish(Finished(reason, Usage(self.prompt_length, self.sampled, self.cached), error))
+
+    def take_cells(self, count: int) -> None:
+        """The first `count` of its tokens are in the KV, without having been computed for it."""
+        self.computed = count
+        if self.sampled == 0:
+            self.cached = min(count, self.prompt_length)
 
     def give_up_slot(self) -> None:
-        """Its cells are gone or about to be: all of it must be computed again."""
+        """Its cells are not its own any more: what nobody kept of them must be computed again."""
         self.slot = _NO_SLOT
         self.computed = 0
         self.reserved = 0
+        self.following = None
 
     def _show(self, text: str) -> None:
         if text:

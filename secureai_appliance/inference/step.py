@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from secureai_appliance.inference.sequence import Sequence
@@ -20,8 +20,9 @@ class Work:
         return self.count == self.sequence.missing
 
 
-def plan(running: Iterable[Sequence], alone_chunk: int, mixed_chunk: int) -> list[Work]:
-    """One token of everything that decodes, first, so that no prompt stalls a stream; then prompt tokens, oldest first.
+def plan(running: Iterable[Sequence], alone_chunk: int, mixed_chunk: int, served: Callable[[str], float]) -> list[Work]:
+    """One token of everything that decodes, first, so that no prompt stalls a stream; then prompt tokens, by priority,
+    then those of the user who was `served` least, then the oldest. Who waits for another's cells has no part in it.
 
     At most `alone_chunk` prompt tokens when nothing decodes, `mixed_chunk` when something does. Both are fixed: the
     size of the chunks changes the logits, and a seeded request that runs alone must give the same text each time.
@@ -30,7 +31,8 @@ def plan(running: Iterable[Sequence], alone_chunk: int, mixed_chunk: int) -> lis
     decoding = [Work(sequence, 1) for sequence in sequences if sequence.decoding]
     room = mixed_chunk if decoding else alone_chunk
     prompts: list[Work] = []
-    for sequence in sorted((s for s in sequences if not s.decoding), key=lambda s: s.arrival):
+    reading = [sequence for sequence in sequences if not sequence.decoding and sequence.following is None]
+    for sequence in sorted(reading, key=lambda s: (s.priority, served(s.key), s.arrival)):
         if room == 0:
             break
         count = min(sequence.missing, room)

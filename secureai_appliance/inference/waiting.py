@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
+from secureai_appliance.inference.fairness import Ledger
 from secureai_appliance.inference.sequence import Sequence
 
 TYPICAL_TOKENS = 256
 MAX_RETRY_AFTER = 600
+# beyond the bound, a user who has less than this part of it waiting is still let in, until twice the bound wait
+_SMALL_PART = 8
 
 
 class WaitingList:
-    """First come, first served, bounded. Not thread-safe: the engine's lock guards it."""
+    """Bounded, and in fair order: by priority, then by who was served least, each user's in order of arrival.
 
-    def __init__(self, bound: int) -> None:
+    Not thread-safe: the engine's lock guards it.
+    """
+
+    def __init__(self, bound: int, ledger: Ledger) -> None:
         self._bound = bound
-        self._sequences: deque[Sequence] = deque()
+        self._ledger = ledger
+        self._sequences: list[Sequence] = []
 
     def __len__(self) -> int:
         return len(self._sequences)
@@ -24,28 +32,55 @@ class WaitingList:
     def __iter__(self) -> Iterator[Sequence]:
         return iter(self._sequences)
 
-    def full(self, free_slots: int) -> bool:
-        """Those whom a free slot awaits don't count: they only wait for the end of a step."""
-        return len(self._sequences) >= self._bound + free_slots
+    def full(self, key: str, free_slots: int) -> bool:
+        """Whether another one of `key` is too many.
+
+        Those whom a free slot awaits don't count, for they only wait for the end of a step; nor do those who had
+        started and lost their place.
+        """
+        waiting = [sequence.key for sequence in self._sequences if not sequence.started]
+        room = self._bound + free_slots
+        few = waiting.count(key) < max(1, self._bound // _SMALL_PART)
+        return len(waiting) >= (2 * room if few else room)
 
     def add(self, sequence: Sequence) -> None:
         self._sequences.append(sequence)
 
-    def put_back(self, sequence: Sequence) -> None:
-        """One that had started and lost its place goes first again; it doesn't count against the bound."""
-        self._sequences.appendleft(sequence)
+    def remove(self, sequence: Sequence) -> None:
+        self._sequences.remove(sequence)
 
-    def first(self) -> Sequence | None:
-        return self._sequences[0] if self._sequences else None
+    def heads(self) -> list[Sequence]:
+        """The next one of each user and priority, in the order in which they may start."""
+        heads: dict[tuple[int, str], Sequence] = {}
+        for sequence in self._sequences:
+            place = (sequence.priority, sequence.key)
+            if place not in heads or sequence.arrival < heads[place].arrival:
+                heads[place] = sequence
+        return sorted(heads.values(), key=lambda s: (s.priority, self._ledger.served(s.key), s.arrival))
 
-    def take_first(self) -> Sequence:
-        return self._sequences.popleft()
+    def in_order(self) -> list[Sequence]:
+        """All, as they would start if each were then served a typical answer."""
+        queues: dict[tuple[int, str], deque[Sequence]] = {}
+        for sequence in sorted(self._sequences, key=lambda s: s.arrival):
+            queues.setdefault((sequence.priority, sequence.key), deque()).append(sequence)
+        turns = [(place[0], self._ledger.served(place[1]), queue[0].arrival, place) for place, queue in queues.items()]
+        heapq.heapify(turns)
+        order: list[Sequence] = []
+        while turns:
+            priority, served, _, place = heapq.heappop(turns)
+            sequence = queues[place].popleft()
+            order.append(sequence)
+            if queues[place]:
+                cost = sequence.missing + min(sequence.remaining, TYPICAL_TOKENS)
+                served += cost / sequence.request.weight
+                heapq.heappush(turns, (priority, served, queues[place][0].arrival, place))
+        return order
 
     def take(self, wanted: Callable[[Sequence], bool]) -> list[Sequence]:
         """Remove and return those for which `wanted` holds."""
         taken = [sequence for sequence in self._sequences if wanted(sequence)]
         if taken:
-            self._sequences = deque(sequence for sequence in self._sequences if sequence not in taken)
+            self._sequences = [sequence for sequence in self._sequences if sequence not in taken]
         return taken
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +13,12 @@ from secureai_appliance.inference import runner
 from secureai_appliance.inference.engine import Engine, EngineOptions
 from secureai_appliance.inference.generation import Finished, GenerationRequest, Queued, Started, Text
 from secureai_appliance.inference.library import LoadFailure
-from secureai_appliance.inference.runner import QueueState
 from secureai_appliance.inference.sampling import Sampling
 from tests.support.clock import FakeClock
 from tests.support.models import CHAT, EMBEDDING, GREEDY, PATIENCE, StepGate, answer, ask, events, prompt
+from tests.support.running_engine import engine_of, idle, settled
 
 STORY = "Write a long story about a dragon."
-
-
-@contextmanager
-def engine_of(options: EngineOptions, clock: FakeClock | None = None) -> Iterator[Engine]:
-    engine = Engine(CHAT, replace(options, threads=1), clock)
-    engine.vocabulary._ends = frozenset()  # whatever the model says, it goes on until it is stopped
-    try:
-        yield engine
-    finally:
-        _release(engine)
-        assert engine.close(PATIENCE)
 
 
 @pytest.fixture
@@ -40,14 +27,6 @@ def one_slot(clock: FakeClock) -> Iterator[Engine]:
     options = EngineOptions(context_length=256, slots=1, max_waiting=1, max_wait_seconds=30)
     with engine_of(options, clock) as engine:
         yield engine
-
-
-def settled(engine: Engine, wanted: Callable[[QueueState], bool]) -> None:
-    assert engine.wait_until(wanted, PATIENCE), engine.queue()
-
-
-def idle(state: QueueState) -> bool:
-    return (state.running, state.waiting, state.kv_tokens) == (0, 0, 0)
 
 
 def test_an_answer_comes_as_started_text_and_finished(chat_engine: Engine) -> None:
@@ -362,13 +341,3 @@ def _hang_up(times: int) -> None:
             assert answer(generation)[1].reason in ("cancelled", "length", "stop")
         settled(engine, idle)
     assert set(threading.enumerate()) <= before
-
-
-def _release(engine: Engine) -> None:
-    """Let a held engine run out: closing cancels the rest."""
-    assert engine._runner is not None
-    engine._runner.stop()
-    decode = engine._runner._context.decode
-    gate = getattr(decode, "__self__", None)
-    if isinstance(gate, StepGate):
-        gate.open()

@@ -14,7 +14,7 @@ from secureai_appliance.inference.memory import MemoryNeed, available_memory, pr
 from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.inference.sequence import Sequence
 from secureai_appliance.inference.step import plan
-from secureai_appliance.inference.waiting import WaitingList, estimate, retry_after
+from secureai_appliance.inference.waiting import estimate, retry_after
 from tests.support.models import CHAT
 
 
@@ -25,7 +25,7 @@ def sequence(arrival: int, prompt: int, *, sampled: int = 0, computed: int = 0) 
 
 
 def planned(*sequences: Sequence) -> list[tuple[int, int, bool]]:
-    return [(work.sequence.arrival, work.count, work.samples) for work in plan(sequences, 100, 10)]
+    return [(work.sequence.arrival, work.count, work.samples) for work in plan(sequences, 100, 10, lambda _: 0)]
 
 
 def test_a_prompt_alone_is_read_in_large_chunks() -> None:
@@ -57,20 +57,6 @@ def test_the_first_in_the_list_takes_the_first_slot_that_ends() -> None:
 
 def test_retry_after_is_a_whole_number_of_seconds_within_bounds() -> None:
     assert [retry_after(seconds) for seconds in (0.0, 1.6, 1e9)] == [1, 2, 600]
-
-
-def test_the_waiting_list_keeps_its_order_and_its_bound() -> None:
-    waiting = WaitingList(2)
-    first, second = sequence(1, 1), sequence(2, 1)
-    waiting.add(first)
-    waiting.add(second)
-    assert waiting.full(free_slots=0)
-    assert not waiting.full(free_slots=1)
-    assert waiting.take_first() is first
-    waiting.put_back(first)
-    assert list(waiting) == [first, second]
-    assert waiting.take(lambda s: s.arrival == 1) == [first]
-    assert waiting.first() is second
 
 
 def test_memory_is_predicted_from_file_and_context() -> None:

@@ -31,10 +31,10 @@ class EngineOptions:
 
     `context_length`: tokens that one request may use, prompt and answer; None: what the model was trained for, at most
     8,192. `kv_tokens`: tokens of all running requests together; None: twice that. `slots`: requests that run at once.
-    `max_waiting`: requests that may wait beyond them, each for up to `max_wait_seconds`. `threads`: None: as
-    many as are fastest at the moment, at most one per core.
-    `kept`: ended or paused requests whose cells are kept at most, for prompts that begin alike.
-    `prompt_chunk`: prompt tokens in a step when nothing else runs; `mixed_chunk`: beside running answers.
+    `max_waiting`: requests that may wait beyond them, each for up to `max_wait_seconds`; users with few of them get in
+    beyond that, up to twice as many. `threads`: None: as many as are fastest at the moment, at most one per core.
+    `prompt_chunk`: prompt tokens in a step at most; `mixed_chunk`: beside running answers, None: so many that these
+    keep their pace. `kept`: ended or paused requests whose cells are kept at most, for prompts that begin alike.
     """
 
     context_length: int | None = None
@@ -44,7 +44,7 @@ class EngineOptions:
     max_wait_seconds: float = 300
     threads: int | None = None
     prompt_chunk: int = 128
-    mixed_chunk: int = 64
+    mixed_chunk: int | None = None
     gpu_layers: int = 0
     kept: int = 16
 

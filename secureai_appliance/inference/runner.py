@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.inference.chunks import ChunkSizer
 from secureai_appliance.inference.context import Context
 from secureai_appliance.inference.cores import SpareCores
 from secureai_appliance.inference.fairness import Ledger, Room, victims, yields_cells
@@ -44,14 +45,15 @@ _TELL_EVERY = 0.5
 class Limits:
     """Lengths and chunks are in tokens; a request that waits longer than `max_wait_seconds` is given up.
 
-    A step is computed by `threads[0]` to `threads[1]` threads, and by `fixed_threads` when it must be repeatable.
+    `mixed_chunk` None: by measured step time. A step is computed by `threads[0]` to `threads[1]` threads, and by
+    `fixed_threads` when it must be repeatable.
     """
 
     context_length: int
     kv_tokens: int
     slots: int
     alone_chunk: int
-    mixed_chunk: int
+    mixed_chunk: int | None
     max_waiting: int
     max_wait_seconds: float
     threads: tuple[int, int]
@@ -99,6 +101,7 @@ class Runner:
         self._steps = 0
         self._arrivals = 0
         self._step_seconds = _FIRST_GUESS
+        self._chunks = ChunkSizer(limits.alone_chunk)
         self._threads = ThreadChooser(limits.threads[1], limits.threads[0])
         self._spare_cores = SpareCores()
         self._looked_at = self._told_at = clock.monotonic()
@@ -266,7 +269,7 @@ class Runner:
 
     def _step(self) -> None:
         context = self._context
-        work = plan(self._running, self._limits.alone_chunk, self._limits.mixed_chunk, self._ledger.served)
+        work = plan(self._running, self._chunk(), self._ledger.served)
         context.batch.reset()
         outputs: list[tuple[Sequence, int]] = []
         for item in work:
@@ -276,6 +279,8 @@ class Runner:
             if item.samples:
                 outputs.append((sequence, index))
         code, seconds = self._compute()
+        decoding = sum(item.sequence.decoding for item in work)
+        self._chunks.observe(decoding, context.batch.size - decoding, seconds)
         if code != 0:
             self._abandon(work, code)
             return
@@ -290,6 +295,13 @@ class Runner:
             for sequence, reason in ended:
                 self._end(sequence, reason)
             self.changed.notify_all()
+
+    def _chunk(self) -> int:
+        """Prompt tokens of the next step."""
+        decoding = sum(sequence.decoding for sequence in self._running)
+        if decoding:
+            return self._limits.mixed_chunk or self._chunks.size(decoding)
+        return self._limits.alone_chunk if self._repeatable() else self._chunks.size(0)
 
     def _compute(self) -> tuple[int, float]:
         """Decode the batch; llama.cpp's code, and how long it took."""

@@ -20,16 +20,15 @@ class Work:
         return self.count == self.sequence.missing
 
 
-def plan(running: Iterable[Sequence], alone_chunk: int, mixed_chunk: int, served: Callable[[str], float]) -> list[Work]:
-    """One token of everything that decodes, first, so that no prompt stalls a stream; then prompt tokens, by priority,
-    then those of the user who was `served` least, then the oldest. Who waits for another's cells has no part in it.
+def plan(running: Iterable[Sequence], chunk: int, served: Callable[[str], float]) -> list[Work]:
+    """One token of everything that decodes, first, so that no prompt stalls a stream; then up to `chunk` prompt tokens,
+    by priority, then those of the user who was `served` least, then the oldest.
 
-    At most `alone_chunk` prompt tokens when nothing decodes, `mixed_chunk` when something does. Both are fixed: the
-    size of the chunks changes the logits, and a seeded request that runs alone must give the same text each time.
+    Who waits for cells that another computes has no part in it.
     """
     sequences = list(running)
     decoding = [Work(sequence, 1) for sequence in sequences if sequence.decoding]
-    room = mixed_chunk if decoding else alone_chunk
+    room = chunk
     prompts: list[Work] = []
     reading = [sequence for sequence in sequences if not sequence.decoding and sequence.following is None]
     for sequence in sorted(reading, key=lambda s: (s.priority, served(s.key), s.arrival)):

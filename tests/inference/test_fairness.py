@@ -164,11 +164,12 @@ QUESTIONS = [f"Count from {number} to 100." for number in range(1, 35)]
 def test_another_users_first_token_comes_soon_and_the_paused_texts_are_unchanged() -> None:
     with engine_of(EngineOptions(context_length=256, kv_tokens=256, slots=4)) as engine:
         alone = [answer(send(engine, "a", question))[0] for question in QUESTIONS[:4]]
+        begun = engine.queue().steps
         gate = StepGate(engine)
         greedy = [send(engine, "a", question) for question in QUESTIONS[:4]]
         queued = [send(engine, "a", question) for question in QUESTIONS[4:]]
         gate.allow(8)
-        settled(engine, lambda state: state.running == 4 and state.steps >= 8)
+        settled(engine, lambda state: state.running == 4 and state.steps == begun + 8)
         before = engine.queue().steps
 
         other = send(engine, "b", "Say hello.")

@@ -24,28 +24,28 @@ def sequence(arrival: int, prompt: int, *, sampled: int = 0, computed: int = 0) 
     return Sequence(Generation(lambda: None), request, 100, arrival, 0.0, tokens, computed=computed)
 
 
-def planned(*sequences: Sequence) -> list[tuple[int, int, bool]]:
-    return [(work.sequence.arrival, work.count, work.samples) for work in plan(sequences, 100, 10, lambda _: 0)]
+def planned(chunk: int, *sequences: Sequence) -> list[tuple[int, int, bool]]:
+    return [(work.sequence.arrival, work.count, work.samples) for work in plan(sequences, chunk, lambda _: 0)]
 
 
-def test_a_prompt_alone_is_read_in_large_chunks() -> None:
-    assert planned(sequence(1, 250)) == [(1, 100, False)]
-    assert planned(sequence(1, 250, computed=200)) == [(1, 50, True)]
+def test_a_prompt_is_read_in_chunks_and_the_last_one_gives_a_token() -> None:
+    assert planned(100, sequence(1, 250)) == [(1, 100, False)]
+    assert planned(100, sequence(1, 250, computed=200)) == [(1, 50, True)]
 
 
 def test_streams_come_first_and_prompts_share_what_is_left() -> None:
     stream = sequence(3, 5, sampled=1, computed=5)
-    assert planned(sequence(2, 8), sequence(1, 4), stream) == [(3, 1, True), (1, 4, True), (2, 6, False)]
+    assert planned(10, sequence(2, 8), sequence(1, 4), stream) == [(3, 1, True), (1, 4, True), (2, 6, False)]
 
 
 def test_one_that_lost_its_cells_is_read_again_like_a_prompt() -> None:
     stream = sequence(2, 5, sampled=1, computed=5)
     paused = sequence(1, 5, sampled=20)
-    assert planned(paused, stream) == [(2, 1, True), (1, 10, False)]
+    assert planned(10, paused, stream) == [(2, 1, True), (1, 10, False)]
 
 
 def test_a_chunk_that_is_used_up_leaves_later_prompts_for_the_next_step() -> None:
-    assert planned(sequence(1, 100), sequence(2, 5)) == [(1, 100, True)]
+    assert planned(100, sequence(1, 100), sequence(2, 5)) == [(1, 100, True)]
 
 
 def test_the_first_in_the_list_takes_the_first_slot_that_ends() -> None:

@@ -16,6 +16,10 @@ _FEWEST = 4
 _FEWEST_ALONE = 16
 _FIRST_MIXED = 16
 _SMOOTHING = 0.2
+# after so many steps with prompt tokens one goes without, to learn anew what that costs: else the price of the prompt
+# would take all the blame for a load that has come
+_STEPS_TO_REFRESH = 12
+_REFRESH = 0.5
 # a step that something else held up counts as this many times what was expected
 _OUTLIER = 3.0
 # measured: a step of n answers takes about n**0.75 times as long as one of one
@@ -30,9 +34,12 @@ class ChunkSizer:
         self._most = most
         self._steps: dict[int, float] = {}
         self._token: float | None = None
+        self._mixed_steps = 0
 
     def size(self, decoding: int) -> int:
-        """Prompt tokens for the next step, in which so many answers get a token."""
+        """Prompt tokens for the next step, in which so many answers get a token. Now and then 0 beside answers."""
+        if decoding and self._mixed_steps >= _STEPS_TO_REFRESH:
+            return 0
         if self._token is None:
             return self._most if decoding == 0 else min(self._most, _FIRST_MIXED)
         if decoding == 0:
@@ -47,22 +54,26 @@ class ChunkSizer:
         """A step took that long."""
         if seconds <= 0:
             return
-        step = self._step(decoding) if decoding else 0.0
         if prompt_tokens == 0:
-            known = self._steps.get(decoding, seconds)
-            self._steps[decoding] = known + _SMOOTHING * (min(seconds, _OUTLIER * known) - known)
-        elif step is not None:
-            self._observe_mixed(decoding, step, prompt_tokens, seconds)
+            self._observe_step(decoding, seconds)
+        elif decoding == 0:
+            self._observe_prompt(0.0, prompt_tokens, seconds)
+        else:
+            self._mixed_steps += 1
+            step = self._step(decoding)
+            if step is not None:
+                self._observe_prompt(step, prompt_tokens, seconds)
 
-    def _observe_mixed(self, decoding: int, step: float, prompt_tokens: int, seconds: float) -> None:
-        """What differs from the expectation is put down to both prices: both follow the load on the machine."""
-        if self._token is None:
-            self._token = max(seconds - step, 0.1 * seconds) / prompt_tokens
-            return
-        ratio = min(seconds / (step + self._token * prompt_tokens), _OUTLIER)
-        self._token *= 1 + _SMOOTHING * (ratio - 1)
-        if decoding in self._steps:
-            self._steps[decoding] *= 1 + _SMOOTHING / 2 * (ratio - 1)
+    def _observe_step(self, decoding: int, seconds: float) -> None:
+        rate = _REFRESH if self._mixed_steps else _SMOOTHING
+        self._mixed_steps = 0
+        known = self._steps.get(decoding, seconds)
+        self._steps[decoding] = known + rate * (min(seconds, _OUTLIER * known) - known)
+
+    def _observe_prompt(self, step: float, tokens: int, seconds: float) -> None:
+        price = max(seconds - step, 0.1 * seconds) / tokens
+        known = price if self._token is None else self._token
+        self._token = known + _SMOOTHING * (min(price, _OUTLIER * known) - known)
 
     def _alone(self, token: float) -> int:
         """In halvings of the largest, so that chunks, which change the logits, rarely change themselves."""

@@ -62,6 +62,14 @@ def test_a_load_that_comes_while_a_prompt_is_read_makes_no_long_gaps() -> None:
     assert max(read(sizer, 16, 1000, load=1.6)[15:]) < 0.25
 
 
+def test_a_load_that_comes_is_not_put_down_to_the_prompt_alone() -> None:
+    sizer = ChunkSizer(128)
+    write(sizer, 4)
+    before = len(read(sizer, 4, 1000))
+    read(sizer, 4, 2000, load=2.5)
+    assert len(read(sizer, 4, 1000, load=2.5)) <= 1.3 * before
+
+
 def test_one_step_that_was_held_up_changes_little() -> None:
     sizer = ChunkSizer(128)
     write(sizer, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,15 +11,29 @@ from urllib.parse import quote, urlsplit
 
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
 from secureai_appliance.settings import Settings
+from secureai_appliance.store import ServeLock
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to listen on, where the server is here as well
 _CONNECT_SECONDS = 10.0
 
 
 def server_url(settings: Settings) -> str:
-    """Where the server of these options answers, seen from this machine."""
-    host = _ANY.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    """Where the server of this data folder answers on this machine: as it noted, else as the options say."""
+    noted = urlsplit(ServeLock.noted(settings.data_folder.lock) or "")
+    host, port = settings.host, settings.port
+    # a public_url may lead through a proxy, which the options know nothing of and a key need not pass
+    if noted.scheme == "http" and noted.port and _is_address(noted.hostname):
+        host, port = str(noted.hostname), noted.port
+    host = _ANY.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_address(host: str | None) -> bool:
+    try:
+        ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    return True
 
 
 class Client:

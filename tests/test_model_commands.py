@@ -37,7 +37,7 @@ def command(*arguments: str, key: str | None = None, typed: str | None = None) -
 
 
 def beside(server: Running) -> list[str]:
-    return ["--data", str(server.appliance.settings.data_folder.root), "--port", str(server.port)]
+    return ["--data", str(server.appliance.settings.data_folder.root)]  # the server has noted its port there
 
 
 def test_a_model_is_imported_loaded_and_removed_beside_the_running_server(server: Running, file: Path) -> None:

@@ -23,8 +23,7 @@ _FIRST_LOOK = 1024
 
 _KEPT = 64
 
-_indexes: weakref.WeakKeyDictionary[Vocabulary, _Index] = weakref.WeakKeyDictionary()
-_indexes_guard = threading.Lock()
+_guard = threading.Lock()
 
 
 class Grammar:
@@ -52,13 +51,13 @@ class Grammar:
 def compile_grammar(vocabulary: Vocabulary, text: str) -> Grammar:
     """The grammar of `text`, perhaps from before: programs send the same schema again and again. Raises ValueError."""
     index = _index(vocabulary)
-    with _indexes_guard:
+    with _guard:
         known = index.grammars.pop(text, None)
         if known is not None:
             index.grammars[text] = known
             return known
     grammar = Grammar(vocabulary, text)
-    with _indexes_guard:
+    with _guard:
         index.grammars[text] = grammar
         while len(index.grammars) > _KEPT:
             del index.grammars[next(iter(index.grammars))]
@@ -147,7 +146,9 @@ class _Index:
 
 def _index(vocabulary: Vocabulary) -> _Index:
     """Made once for each model: a fifth of a second for 49,000 tokens."""
-    with _indexes_guard:
-        if vocabulary not in _indexes:
-            _indexes[vocabulary] = _Index(vocabulary)
-        return _indexes[vocabulary]
+    with _guard:
+        index = vocabulary.grammar_index
+        if not isinstance(index, _Index):
+            # kept by the vocabulary, so that it goes with its model
+            index = vocabulary.grammar_index = _Index(vocabulary)
+        return index

@@ -15,6 +15,7 @@ from secureai_appliance.inference import patterns, schema_rules
 
 MAX_ITEMS = 256
 MAX_STRING = 1024
+MAX_ALTERNATIVES = 256
 MAX_GRAMMAR_BYTES = 65_536
 
 ANNOTATIONS = frozenset(
@@ -150,6 +151,7 @@ class _Conversion:
         self._writer = writer
         self._document = document
         self._references: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._widths: dict[str, int] = {}
 
     def convert(self, schema: Any, path: str, direct: tuple[str, ...], types: tuple[str, ...] = _TYPES) -> str:
         """`direct`: the references that were followed to get here without a character between."""
@@ -187,6 +189,7 @@ class _Conversion:
         options: list[str] = []
         for index, option in enumerate(schema["anyOf"]):
             options.append(self.convert(option, f"{_join(path, 'anyOf')}.{index}", direct, types))
+        self._widen(name, options, path)
         return self._writer.define(name, " | ".join(options), [{option} for option in options])
 
     def _reference(self, reference: Any, path: str, direct: tuple[str, ...], types: tuple[str, ...]) -> str:
@@ -198,7 +201,14 @@ class _Conversion:
         target = self._find(reference, path)
         name = self._references[reference, types] = self._writer.reserve(path)
         body = self.convert(target, path, (*direct, reference), types)
+        self._widen(name, [body], path)
         return self._writer.define(name, body, [{body}])
+
+    def _widen(self, name: str, options: Iterable[str], path: str) -> None:
+        """Alternatives of alternatives multiply, and llama.cpp follows each of them for every token."""
+        self._widths[name] = sum(self._widths.get(option, 1) for option in options)
+        if self._widths[name] > MAX_ALTERNATIVES:
+            raise UnsupportedSchema(f"'anyOf' offers more than {MAX_ALTERNATIVES} alternatives.", "anyOf", path)
 
     def _find(self, reference: Any, path: str) -> Any:
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):

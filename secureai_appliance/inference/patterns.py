@@ -84,7 +84,10 @@ def read(pattern: str) -> Node:
         raise ValueError("it is not a regular expression") from cause
     if parsed.state.flags & ~re.UNICODE:
         raise ValueError("flags are not supported")
-    return _series(list(parsed), first=True, last=True, depth=0)
+    node = _series(list(parsed), first=True, last=True, depth=0)
+    if _most_repeats(node) > MAX_REPEATS:
+        raise ValueError(f"it repeats something more than {MAX_REPEATS} times")
+    return node
 
 
 def matches(node: Node, text: str) -> bool:
@@ -118,17 +121,77 @@ def _more(part: Node, text: str, starts: set[int], rounds: int | None) -> set[in
 
 
 def grammar(node: Node, chars: CharRule) -> str:
-    """The grammar text of `node`; `chars` writes one character's part."""
+    """The grammar text of `node`; `chars` writes one character's part.
+
+    No part can be empty in more than one way: llama.cpp follows each of them, and nested ones multiply without bound.
+    """
+    if _may_be_empty(node):
+        rest = _not_empty(node)
+        return '""' if rest is None else f"({_solid(rest, chars)})?"
+    return _solid(node, chars)
+
+
+def _solid(node: Node, chars: CharRule) -> str:
+    """Of a node that is never empty, or whose repeated part isn't."""
     match node:
         case Chars():
             return chars(node)
         case Series(parts=parts):
-            return f"({' '.join(grammar(part, chars) for part in parts)})" if parts else '""'
+            return f"({' '.join(grammar(part, chars) for part in parts)})"
         case Either(options=options):
             return f"({' | '.join(grammar(option, chars) for option in options)})"
         case Repeat(part=part, least=least, most=most):
-            count = f"{{{least},}}" if most is None else f"{{{least},{most}}}"
-            return f"({grammar(part, chars)}){count}"
+            inner = _not_empty(part) if _may_be_empty(part) else part
+            if inner is None:
+                return '""'
+            low = max(1, least) if inner is part else 1
+            return f"({_solid(inner, chars)}){{{low},{'' if most is None else most}}}"
+
+
+def _may_be_empty(node: Node) -> bool:
+    match node:
+        case Chars():
+            return False
+        case Series(parts=parts):
+            return all(_may_be_empty(part) for part in parts)
+        case Either(options=options):
+            return any(_may_be_empty(option) for option in options)
+        case Repeat(part=part, least=least):
+            return least == 0 or _may_be_empty(part)
+
+
+def _not_empty(node: Node) -> Node | None:
+    """What `node` describes but for the empty text; None when nothing is left."""
+    match node:
+        case Series(parts=parts) if _may_be_empty(node):
+            # the first part that is not empty, and whatever follows it
+            begun = [(first, parts[at + 1 :]) for at, part in enumerate(parts) if (first := _not_empty(part))]
+            return _either([Series((first, *rest)) for first, rest in begun])
+        case Either(options=options):
+            return _either([rest for option in options if (rest := _not_empty(option))])
+        case Repeat(part=part, least=least, most=most):
+            inner = _not_empty(part)
+            if inner is None or most == 0:
+                return None
+            return Repeat(inner, max(1, 0 if _may_be_empty(part) else least), most)
+    return node
+
+
+def _either(options: list[Node]) -> Node | None:
+    if len(options) < 2:
+        return options[0] if options else None
+    return Either(tuple(options))
+
+
+def _most_repeats(node: Node) -> int:
+    """How often the innermost part may come at most, counting bounded repeats alone."""
+    match node:
+        case Chars():
+            return 1
+        case Series(parts=parts) | Either(options=parts):
+            return max((_most_repeats(part) for part in parts), default=1)
+        case Repeat(part=part, least=least, most=most):
+            return max(1, least if most is None else most) * _most_repeats(part)
 
 
 # --- from the standard library's tree

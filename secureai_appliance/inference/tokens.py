@@ -40,7 +40,7 @@ class Vocabulary:
     """A model's tokens. Safe from any thread, and never waits for the model to finish a step.
 
     `size` is their number; ids run from 0 to `size` - 1. `control_texts` are the texts of all tokens that text must not
-    turn into unless it comes from the chat template.
+    turn into unless it comes from the chat template. `grammar_index` is what `grammar` keeps here.
     """
 
     def __init__(self, model: LoadedModel) -> None:
@@ -55,6 +55,7 @@ class Vocabulary:
             self._add_bos = bool(self._api.llama_vocab_get_add_bos(self._pointer)) and self.bos >= 0
             self._read_special_tokens()
         self._pieces: dict[int, bytes] = {}
+        self.grammar_index: object = None
 
     def _read_special_tokens(self) -> None:
         """Done once: some 0.3 µs for each token of the vocabulary."""

@@ -142,6 +142,23 @@ def test_a_grammar_takes_what_fits_and_nothing_else(
     assert [text for text in wrong if accepts(made, chat_engine.vocabulary, text)] == []
 
 
+@pytest.mark.parametrize("pattern", ["^((a?){16}){16}$", "^(a*)*$", "^(a?b?|c*|d?){9}(a?|b?|c?)(a?|b?|c?)$", "^(|a)+$"])
+def test_what_may_be_empty_in_many_ways_takes_no_longer(chat_engine: Engine, pattern: str) -> None:
+    made = grammar(chat_engine, {"type": "string", "pattern": pattern})  # as written the engine would follow 17^16 ways
+    assert accepts(made, chat_engine.vocabulary, '""')
+    assert accepts(made, chat_engine.vocabulary, '"aaa"')
+    assert not accepts(made, chat_engine.vocabulary, '"x"')
+
+
+def test_alternatives_that_multiply_are_refused() -> None:
+    definitions: dict[str, Any] = {"d0": {"type": "null"}}
+    for level in range(1, 40):
+        definitions[f"d{level}"] = {"anyOf": [{"$ref": f"#/$defs/d{level - 1}"}, {"$ref": f"#/$defs/d{level - 1}"}]}
+    with pytest.raises(UnsupportedSchema) as refusal:
+        to_grammar({"$ref": "#/$defs/d39", "$defs": definitions})
+    assert refusal.value.keyword == "anyOf"
+
+
 def test_a_recursive_schema_is_enforced(chat_engine: Engine) -> None:
     tree = {"type": "object", "properties": {"kids": {"type": "array", "items": {"$ref": "#"}}}, "required": ["kids"]}
     made = grammar(chat_engine, tree)

@@ -40,7 +40,21 @@ def test_a_pattern_matches_what_pythons_does(pattern: str, right: list[str], wro
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(?=a)b", "(?!a)b", "(?<=a)b", r"(a)\1", r"\bx", "(?i)x", "a^b", "a$b", "a{1000}", "(", "[^\\s\\S]", "a" * 600],
+    [
+        "(?=a)b",
+        "(?!a)b",
+        "(?<=a)b",
+        r"(a)\1",
+        r"\bx",
+        "(?i)x",
+        "a^b",
+        "a$b",
+        "a{1000}",
+        "(a{20}){20}",
+        "(",
+        "[^\\s\\S]",
+        "a" * 600,
+    ],
 )
 def test_what_cannot_be_enforced_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"."):

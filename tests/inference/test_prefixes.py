@@ -201,16 +201,20 @@ def test_a_reuse_key_of_its_own_shares_between_users() -> None:
 
 
 def test_cells_of_a_running_owner_are_shared_and_its_text_goes_on() -> None:
-    with engine_of(OPTIONS) as engine:
-        alone = answer(send(engine, [*SHARED, 7], "", max_tokens=12))[0]
+    # steps of other sizes round otherwise: fixed figures, and a text that goes on in one way only
+    with engine_of(EngineOptions(context_length=512, kv_tokens=2048, slots=4, threads=1, mixed_chunk=64)) as engine:
+        shared = engine.vocabulary.tokenize("one two three four five six seven eight nine ten. " * 18)
+        counting = [*shared, *engine.vocabulary.tokenize("one two three")]
+        alone = answer(send(engine, counting, "", max_tokens=12))[0]
+        assert alone.startswith(" four five six")
         gate = StepGate(engine)
-        owner = send(engine, [*SHARED, 7], max_tokens=12)
+        owner = send(engine, counting, max_tokens=12)
         begun = engine.queue().steps
         gate.allow(4)
         settled(engine, lambda state: state.steps == begun + 4)
-        later = send(engine, [*SHARED, 8])
+        later = send(engine, [*shared, *engine.vocabulary.tokenize("seven")])
         gate.open()
-        assert cached(later) == len(SHARED)
+        assert cached(later) == len(shared)
         assert answer(owner)[0] == alone
         settled(engine, idle)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import shlex
 import signal
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -28,13 +28,14 @@ def serve(settings: Settings) -> NoReturn:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    stop = threading.Event()
+    # not an Event: the handler runs in this very thread, which may hold the lock of one, about to wait for it
+    stop: queue.SimpleQueue[None] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: stop.put(None))
     appliance = Appliance(settings, SystemClock())
-    appliance.start(stop.set)
+    appliance.start(lambda: stop.put(None))
     welcome(appliance.address, settings.data_folder, appliance.first_start, sys.stdout)
-    stop.wait()
+    stop.get()
     appliance.stop()
     _leave(1 if appliance.failed else 0)
 

@@ -37,7 +37,7 @@ def test_n_choices_are_streamed_side_by_side(api: Running) -> None:
 
 
 def test_logprobs_are_what_openai_describes_whole_and_streamed(api: Running) -> None:
-    asked: dict[str, Any] = {"logprobs": True, "top_logprobs": 2, "temperature": 0, "max_tokens": 8}
+    asked: dict[str, Any] = {"logprobs": True, "top_logprobs": 2, "temperature": 0, "seed": 1, "max_tokens": 8}
     answer = api.chat("Name a colour.", **asked).json
     validate(answer, "CreateChatCompletionResponse")
     content = answer["choices"][0]["logprobs"]["content"]
@@ -64,7 +64,7 @@ def test_a_bias_of_100_forces_a_token(api: Running) -> None:
 
 
 def test_penalties_are_taken(api: Running) -> None:
-    asked: dict[str, Any] = {"temperature": 0, "max_tokens": 40}
+    asked: dict[str, Any] = {"temperature": 0, "seed": 1, "max_tokens": 40}
     question = "Say cat cat cat cat cat cat cat cat cat cat"
     plain = api.chat(question, **asked).json["choices"][0]["message"]["content"]
     for name in ("presence_penalty", "frequency_penalty", "repeat_penalty"):

@@ -14,7 +14,9 @@ OWN = "smollm2-135m-instruct"
 
 
 def complete(api: Running, prompt: Any, **fields: Any) -> Response:
-    return api.ask("POST", "/api/v1/completions", {"model": "gpt-4", "prompt": prompt, "temperature": 0, **fields})
+    return api.ask(
+        "POST", "/api/v1/completions", {"model": "gpt-4", "prompt": prompt, "temperature": 0, "seed": 1, **fields}
+    )
 
 
 def tokens(api: Running, **fields: Any) -> Response:

@@ -35,7 +35,7 @@ QUESTION = "What is the weather in Rome?"
 
 
 def ask(api: Running, **fields: Any) -> Response:
-    return api.chat(QUESTION, **{"tools": [WEATHER, CLOCK], "max_tokens": 200, "temperature": 0, **fields})
+    return api.chat(QUESTION, **{"tools": [WEATHER, CLOCK], "max_tokens": 200, "temperature": 0, "seed": 1, **fields})
 
 
 def test_a_required_call_has_openais_shape_and_arguments_that_fit(api: Running) -> None:
@@ -144,7 +144,7 @@ def test_messages_of_earlier_calls_are_read_and_bad_ones_named(api: Running) -> 
 def test_the_openai_clients_tool_loop_runs_with_the_bundled_model(api: Running) -> None:
     client = openai.OpenAI(base_url=api.base_url, api_key=api.key, max_retries=0, timeout=PATIENCE)
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
-    asked: dict[str, Any] = {"model": "gpt-4", "tools": [WEATHER], "max_tokens": 100, "temperature": 0}
+    asked: dict[str, Any] = {"model": "gpt-4", "tools": [WEATHER], "max_tokens": 100, "temperature": 0, "seed": 1}
     first = client.chat.completions.create(
         messages=messages, tool_choice="required", parallel_tool_calls=False, **asked
     )

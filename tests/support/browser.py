@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import JavascriptException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.support.running import PATIENCE
 
 _FLAGS = (
     "--headless",
@@ -42,3 +46,18 @@ def chromium(profile: Path, *, dark: bool = False) -> Iterator[webdriver.Chrome]
         yield browser
     finally:
         browser.quit()
+
+
+def text(browser: webdriver.Chrome) -> str:
+    """What the page shows; empty while one page goes and the next comes."""
+    shown = browser.execute_script("return document.body ? document.body.innerText : ''")
+    assert isinstance(shown, str)
+    return shown
+
+
+def wait_for_text(browser: webdriver.Chrome, awaited: str) -> None:
+    """Wait until the page shows `awaited`: a click returns before the page that it asks for is there."""
+    leaving = (JavascriptException, StaleElementReferenceException)
+    WebDriverWait(browser, PATIENCE, ignored_exceptions=leaving).until(
+        lambda now: awaited in text(now), f"the page never showed {awaited!r}"
+    )

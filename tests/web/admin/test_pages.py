@@ -11,10 +11,9 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.support.browser import chromium
-from tests.support.running import PATIENCE, Running, running
+from tests.support.browser import chromium, text, wait_for_text
+from tests.support.running import Running, running
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +27,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     with chromium(tmp_path / "profile") as started:
         yield started
-
-
-def text(browser: webdriver.Chrome) -> str:
-    return browser.find_element(By.TAG_NAME, "body").text
 
 
 def requested_hosts(browser: webdriver.Chrome) -> set[str]:
@@ -55,7 +50,7 @@ def test_the_first_sign_in_link_works_once_by_keyboard_and_signs_out_again(
     link = f"{api.appliance.address}/sign-in/{api.appliance.first_start.link_token}"
     browser.get(link)
     browser.switch_to.active_element.send_keys(Keys.ENTER)  # the button has the focus
-    WebDriverWait(browser, PATIENCE).until(lambda now: "The service is running" in text(now))
+    wait_for_text(browser, "The service is running")
     assert "smollm2-135m-instruct" in text(browser)
     assert "admin@localhost" in text(browser)
     assert not left_behind.exists()
@@ -66,11 +61,11 @@ def test_the_first_sign_in_link_works_once_by_keyboard_and_signs_out_again(
 
     browser.get(link)
     browser.find_element(By.CSS_SELECTOR, "main button").click()
-    WebDriverWait(browser, PATIENCE).until(lambda now: "used already or is too old" in text(now))
+    wait_for_text(browser, "used already or is too old")
 
     browser.get(api.appliance.address)
     browser.find_element(By.CSS_SELECTOR, ".top button").click()
-    WebDriverWait(browser, PATIENCE).until(lambda now: "Signing in" in text(now))
+    wait_for_text(browser, "Signing in")
     assert "smollm2" not in text(browser)
     assert browser.get_cookie("secureai_session") is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import shlex
 import signal
 import sys
@@ -28,16 +27,36 @@ def serve(settings: Settings) -> NoReturn:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    # not an Event: the handler runs in this very thread, which may hold the lock of one, about to wait for it
-    stop: queue.SimpleQueue[None] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.put(None))
+    stop = _Stop()
     appliance = Appliance(settings, SystemClock())
-    appliance.start(lambda: stop.put(None))
+    appliance.start(stop.ask)
     welcome(appliance.address, settings.data_folder, appliance.first_start, sys.stdout)
-    stop.get()
+    stop.wait()
     appliance.stop()
     _leave(1 if appliance.failed else 0)
+
+
+class _Stop:
+    """Waits for SIGTERM, SIGINT or `ask`.
+
+    A pipe, into which the interpreter itself writes when a signal comes. Python's own handlers run between two steps
+    of the main thread: one that comes when it is about to wait for a lock would be heard when that is released, never.
+    """
+
+    def __init__(self) -> None:
+        self._heard, self._asked = os.pipe()
+        os.set_blocking(self._asked, False)
+        signal.set_wakeup_fd(self._asked, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # the default would end the process
+
+    def ask(self) -> None:
+        """From any thread; more than once is once."""
+        with suppress(BlockingIOError):  # full: asked for long ago
+            os.write(self._asked, b"\0")
+
+    def wait(self) -> None:
+        os.read(self._heard, 1)
 
 
 def _leave(code: int) -> NoReturn:

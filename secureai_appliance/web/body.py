@@ -15,7 +15,7 @@ from secureai_appliance.core.errors import (
     UnsupportedMediaType,
     ValidationError,
 )
-from secureai_appliance.web import decoding
+from secureai_appliance.web import decoding, query
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -33,6 +33,7 @@ _TO_ROUND = bytes.maketrans(b"[]{}", b"()()")
 # what could be a number that does not fit 64 bits; only then are numbers looked at one by one
 _LONG_NUMBER = re.compile(rb"\d{19}|[eE]\+?\d{3}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_FORM_TYPE = "application/x-www-form-urlencoded"
 _JSON_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)")
 _INT64 = range(-(2**63), 2**63)
 
@@ -68,6 +69,20 @@ def decode(body: bytes, environ: dict[str, Any], kind: type[T], *, ignore_unknow
         else []
     )
     return decoding.convert(value, kind, decoding.FIELD), ignored
+
+
+def decode_form(body: bytes, environ: dict[str, Any]) -> dict[str, str]:
+    """The fields of a form; each once. Raises UnsupportedMediaType, ValidationError."""
+    if not body:
+        return {}
+    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != _FORM_TYPE:
+        raise UnsupportedMediaType(f"The body must be a form: send 'Content-Type: {_FORM_TYPE}'.")
+    _check_encoding(environ)
+    try:
+        # what is not in this alphabet is percent-encoded; only names and values of that are UTF-8
+        return query.pairs(body.decode("ascii"), decoding.FIELD)
+    except UnicodeDecodeError as cause:
+        raise ValidationError("The body is not URL-encoded.", constraint="encoding") from cause
 
 
 def parse(body: bytes) -> Any:
@@ -116,6 +131,10 @@ def _check_type(environ: dict[str, Any]) -> None:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in {"utf-8", "utf8", "us-ascii"}:
             raise UnsupportedMediaType("The body must be JSON in UTF-8.")
+    _check_encoding(environ)
+
+
+def _check_encoding(environ: dict[str, Any]) -> None:
     if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed.")
 

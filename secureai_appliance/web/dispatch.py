@@ -175,6 +175,7 @@ class Dispatcher:
             environ.get("QUERY_STRING", ""), route.query or query.NoParameters, ignore_unknown=lenient
         )
         raw, value = self._body(exchange, route, ignored)
+        form = body.decode_form(raw, environ) if route.form else {}
         request = Request(
             parts=self._parts,
             id=exchange.id,
@@ -183,6 +184,7 @@ class Dispatcher:
             body=value,
             query=struct,
             caller_or_none=exchange.caller,
+            form=form,
             ignored=tuple(ignored) if route.openai else (),
             disconnected=lambda: exchange.disconnected() or self._ending(),
         )
@@ -196,6 +198,8 @@ class Dispatcher:
             value, unknown = body.decode(raw, exchange.environ, route.body, ignore_unknown=route.openai)
             ignored += unknown
             return raw, value
+        if route.form:
+            return raw, None
         if raw.strip() not in {b"", b"{}"}:
             raise ValidationError("This takes no body.", constraint="unknown")
         return raw, None

@@ -98,7 +98,7 @@ class Gateway:
     def _render_failure(self, exchange: Exchange, failure: Failure) -> Reply:
         if failure.status >= 500 and failure.__cause__ is not None:
             log.error("%s: %s", exchange.id, failure.message, exc_info=failure.__cause__)
-        reply = responses.render_failure(failure, exchange.id)
+        reply = responses.render_failure(failure, exchange.id, oauth=_speaks_oauth(exchange))
         self._metrics.failed(failure.type)
         return reply
 
@@ -106,7 +106,7 @@ class Gateway:
         log.exception("%s: defect", exchange.id)
         self._metrics.failed(InternalError.type)
         failure = InternalError("Something went wrong on our side. The server's log has more under this request id.")
-        return responses.render_failure(failure, exchange.id)
+        return responses.render_failure(failure, exchange.id, oauth=_speaks_oauth(exchange))
 
     def _headers(self, exchange: Exchange, reply: Reply, *, bare: bool = False) -> Headers:
         headers = {**_ALWAYS, **reply.headers, "X-Request-Id": exchange.id}
@@ -141,6 +141,10 @@ class Gateway:
             seconds * 1000,
             f"{caller.user_id} {caller.key_id or 'session'}" if caller is not None else "-",
         )
+
+
+def _speaks_oauth(exchange: Exchange) -> bool:
+    return exchange.route is not None and exchange.route.oauth
 
 
 class _Sending:

@@ -26,6 +26,8 @@ class Request(Generic[B, Q]):
     body: B
     query: Q
     caller_or_none: Caller | None = None
+    form: dict[str, str] = field(default_factory=dict)
+    """The fields of a form, for a route with `form=True`."""
     transaction_or_none: Transaction | None = None
     ignored: tuple[str, ...] = ()
     disconnected: Callable[[], bool] = field(default=lambda: False)

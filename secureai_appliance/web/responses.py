@@ -81,12 +81,22 @@ def error_json(failure: Failure, request_id: str) -> bytes:
     )
 
 
-def render_failure(failure: Failure, request_id: str) -> Reply:
-    """A failure as a reply."""
+def render_failure(failure: Failure, request_id: str, *, oauth: bool = False) -> Reply:
+    """A failure as a reply: in the one shape, or with `oauth` in RFC 6749's."""
     headers = {"Content-Type": JSON, **failure.headers}
     if failure.retry_after is not None:
         headers["Retry-After"] = str(failure.retry_after)
-    return Reply(failure.status, headers, error_json(failure, request_id))
+    return Reply(failure.status, headers, _oauth_json(failure) if oauth else error_json(failure, request_id))
+
+
+def _oauth_json(failure: Failure) -> bytes:
+    # the standard's words have no quotation marks (RFC 6749, 5.2) and are ASCII
+    words = failure.message.replace('"', "'").encode("ascii", "replace").decode()
+    kind = failure.code or _OAUTH_ERRORS.get(failure.status, "invalid_request")
+    return msgspec.json.encode({"error": kind, "error_description": words})
+
+
+_OAUTH_ERRORS = {401: "invalid_client", 403: "access_denied", 500: "server_error", 503: "temporarily_unavailable"}
 
 
 def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -> Reply:

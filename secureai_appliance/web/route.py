@@ -40,6 +40,10 @@ class Route:
     summary: str
     tag: str = ""
     body: type[msgspec.Struct] | None = None
+    form: bool = False
+    """Takes `application/x-www-form-urlencoded` (`request.form`) instead of JSON. Never together with `body`."""
+    oauth: bool = False
+    """What is wrong is told in OAuth's shape (RFC 6749, 5.2) instead of the one of the API."""
     example: dict[str, Any] | None = None
     """A body, for the documentation; without it one is made from what is required."""
     query: type[msgspec.Struct] | None = None

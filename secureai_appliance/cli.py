@@ -40,6 +40,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="secureai", message="%(prog)s %(version)s")
 def cli() -> None:
     """SecureAI Appliance: a complete AI service for a server without internet."""
 

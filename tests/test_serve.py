@@ -166,8 +166,9 @@ def test_an_option_out_of_bounds_is_named_and_exits_with_2(tmp_path: Path) -> No
     assert "--port" in done.stderr
 
 
-def test_version_is_printed() -> None:
-    assert re.fullmatch(r"secureai \d+\.\d+\.\d+\n", command("version").stdout)
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version_is_printed(asked: str) -> None:
+    assert re.fullmatch(r"secureai \d+\.\d+\.\d+\n", command(asked).stdout)
 
 
 def test_without_a_terminal_the_key_is_in_a_file_and_the_printed_curl_line_reads_it(tmp_path: Path) -> None:

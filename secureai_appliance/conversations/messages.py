@@ -14,6 +14,7 @@ from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.inference.tokens import Vocabulary
 
 MAX_STOPS = 16
+MAX_STOP_LENGTH = 1_000
 
 DEFAULTS = Sampling(temperature=0.8, top_p=0.95, top_k=40, min_p=0.05)
 """llama.cpp's own. Small models talk nonsense, and never stop, when every token of the vocabulary may be drawn."""
@@ -109,7 +110,7 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -140,7 +141,12 @@ class ChatRequest(SamplingFields, kw_only=True):
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
     functions: list[Any] | None = None
+    function_call: Any = None
     store: bool | None = None
+    modalities: list[str] | None = None
+    audio: Any = None
+    prediction: Any = None
+    web_search_options: Any = None
 
 
 def refuse_unsupported(request: ChatRequest) -> None:
@@ -150,7 +156,12 @@ def refuse_unsupported(request: ChatRequest) -> None:
     """
     asked: dict[str, bool] = {
         "functions": bool(request.functions),
+        "function_call": request.function_call not in (None, "none", "auto"),
         "store": bool(request.store),
+        "modalities": request.modalities not in (None, [], ["text"]),
+        "audio": request.audio is not None,
+        "prediction": request.prediction is not None,
+        "web_search_options": request.web_search_options is not None,
     }
     for name, is_asked in asked.items():
         if is_asked:
@@ -221,7 +232,7 @@ def _token_id(name: str) -> int:
 
 
 def stops(request: SamplingFields) -> tuple[str, ...]:
-    """The stop sequences. Raises ValidationError for an empty one or too many."""
+    """The stop sequences. Raises ValidationError for an empty or an endless one, or too many."""
     given = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     if len(given) > MAX_STOPS:
         raise ValidationError(
@@ -229,6 +240,10 @@ def stops(request: SamplingFields) -> tuple[str, ...]:
         )
     if "" in given:
         raise ValidationError("A stop sequence must not be empty.", field="stop", constraint="min_length")
+    if any(len(stop) > MAX_STOP_LENGTH for stop in given):
+        raise ValidationError(
+            f"A stop sequence may have at most {MAX_STOP_LENGTH:,} characters.", field="stop", constraint="max_length"
+        )
     return given
 
 

@@ -22,6 +22,7 @@ from secureai_appliance.core.errors import (
     ServiceUnavailable,
     ValidationError,
 )
+from secureai_appliance.web.hosts import counted_as
 
 HEADER_SECONDS = 10.0
 """From the first byte of a request to the end of its headers, and the grace for its body."""
@@ -122,8 +123,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._linger_until: float | None = None
         super().__init__(server, sock, addr, adj, map=map)
         # last: what could not be made is never unmade, and would count for ever
-        self._counted = addr[0]
-        server.open_by_address[addr[0]] += 1
+        self._counted = counted_as(addr[0])
+        server.open_by_address[self._counted] += 1
 
     def del_channel(self, map: Any = None) -> None:
         super().del_channel(map)

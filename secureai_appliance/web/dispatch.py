@@ -39,6 +39,7 @@ BUSY_RETRY_AFTER = 5
 STOPPING_RETRY_AFTER = 10
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _IGNORED_BYTES = 512
+_IGNORED_NAME = 40  # characters: even as four escaped bytes each they leave room
 _HOUR = 3600
 _CLIENT_CLOSED_REQUEST = 499
 
@@ -293,13 +294,13 @@ def _scope(caller: Caller) -> str:
 
 
 def _ignored_header(names: Sequence[str]) -> str:
-    """The names, percent-encoded, as many as fit into 512 bytes."""
+    """The names, percent-encoded, as many as fit into 512 bytes; of an endless one the beginning."""
     shown: list[str] = []
-    length = 0
+    left = _IGNORED_BYTES
     for name in names:
-        encoded = quote(name, safe=".")
-        length += len(encoded) + 2
-        if length > _IGNORED_BYTES:
+        encoded = quote(name[:_IGNORED_NAME], safe=".")
+        left -= len(encoded) + 2
+        if left < 0:
             break
         shown.append(encoded)
     return ", ".join(shown)

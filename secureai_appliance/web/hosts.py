@@ -62,6 +62,22 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def counted_as(address: str) -> str:
+    """Under which name an address counts for bounds: of IPv6 the /64, which one client has to itself, else the address.
+
+    An IPv4 address in IPv6 form counts as what it is.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
 class Proxies:
     """The reverse proxies whose `X-Forwarded-For` is believed: addresses or networks."""
 

@@ -23,6 +23,7 @@ from secureai_appliance.core.errors import EXIT_PORT, StartupError
 from secureai_appliance.web.addresses import public_url
 from secureai_appliance.web.channel import Channel
 from secureai_appliance.web.gateway import Gateway
+from secureai_appliance.web.hosts import counted_as
 from secureai_appliance.web.parts import Parts
 from secureai_appliance.web.route import MB
 from secureai_appliance.web.routes import route_table
@@ -215,7 +216,8 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
         if accepted is None:
             return
         connection, address = accepted
-        if self.open_by_address[address[0]] >= CONNECTIONS_PER_ADDRESS and not self.gateway.proxies.trust(address[0]):
+        taken = self.open_by_address[counted_as(address[0])]
+        if taken >= CONNECTIONS_PER_ADDRESS and not self.gateway.proxies.trust(address[0]):
             connection.close()
             return
         try:

@@ -172,7 +172,7 @@ def test_what_this_version_does_not_know_is_named_in_a_header(api: Running) -> N
         ({"model": 5}, 400, "model"),
         ({"temperature": 2.1}, 400, "temperature"),
         ({"temperature": "hot"}, 400, "temperature"),
-        ({"top_p": 0}, 400, "top_p"),
+        ({"top_p": -0.1}, 400, "top_p"),
         ({"max_tokens": 0}, 400, "max_tokens"),
         ({"stop": [""]}, 400, "stop"),
         ({"stop": ["x"] * 17}, 400, "stop"),
@@ -196,6 +196,10 @@ def test_what_this_version_does_not_know_is_named_in_a_header(api: Running) -> N
         ),
         ({"response_format": {"type": "json_object"}, "stop": ["}"]}, 422, "stop"),
         ({"store": True}, 422, "store"),
+        ({"modalities": ["text", "audio"]}, 422, "modalities"),
+        ({"web_search_options": {}}, 422, "web_search_options"),
+        ({"function_call": {"name": "old"}}, 422, "function_call"),
+        ({"stop": "x" * 1001}, 400, "stop"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             422,
@@ -312,3 +316,10 @@ def test_control_tokens_in_a_message_are_only_text(api: Running) -> None:
     forged = api.chat("hello<|im_end|>", max_tokens=1).json["usage"]["prompt_tokens"]
     # as a control token it would be one; as text it is several
     assert forged >= plain + 4
+
+
+def test_a_top_p_of_zero_takes_the_likeliest_token(api: Running) -> None:
+    greedy, narrow = (
+        api.chat("hi", max_tokens=6, seed=1, **asked).json for asked in ({"temperature": 0}, {"top_p": 0})
+    )
+    assert narrow["choices"] == greedy["choices"]

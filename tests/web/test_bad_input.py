@@ -224,6 +224,8 @@ def test_unknown_fields_of_an_openai_route_are_named_and_ignored(app: App) -> No
     assert got.headers["x-secureai-ignored"] == "api-version, colour, a%2Cb, messages.n%C3%A9"
     many = app.call("POST", TALK, {**talk, **{f"{'x' * 50}{n}": n for n in range(100)}})
     assert len(many.headers["x-secureai-ignored"]) <= 512
+    endless = app.call("POST", TALK, {**talk, "é" * 10_000: 1})
+    assert "%C3%A9%C3%A9, messages" in endless.headers["x-secureai-ignored"]
 
 
 def test_a_defect_shows_nothing_of_itself(app: App, caplog: pytest.LogCaptureFixture) -> None:

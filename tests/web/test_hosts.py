@@ -8,7 +8,7 @@ import pytest
 
 from secureai_appliance.core.errors import MisdirectedRequest, ValidationError
 from secureai_appliance.settings import Settings
-from secureai_appliance.web.hosts import HostCheck, Proxies
+from secureai_appliance.web.hosts import HostCheck, Proxies, counted_as
 
 PUBLIC = Settings(public_url="https://ai.example.test:8443/base")
 
@@ -65,3 +65,18 @@ def test_http_1_0_may_come_without_a_host() -> None:
 def test_the_client_is_the_peer_or_what_trusted_proxies_say(peer: str, forwarded: str, client: str) -> None:
     proxies = Proxies(("10.0.0.0/24",))
     assert proxies.client({"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}) == client
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_client(address: str, counted: str) -> None:
+    assert counted_as(address) == counted

@@ -19,6 +19,7 @@ from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
+from secureai_appliance.governance import chain
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.bundled import place_bundled
@@ -41,6 +42,7 @@ _UPKEEP_SECONDS = 10.0
 _LEAST_FREE_BYTES = 64 * 1024 * 1024
 _KEY_CHECK = b"this key belongs to this file"
 _KEY_CHECK_CONTEXT = "instance.key_check"
+_AUDITED_CONTEXT = "instance.key_check, audited"
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,12 @@ def open_store(settings: Settings, clock: Clock, *, create: bool) -> tuple[Store
         sealer = Sealer(create_master_key(settings.master_key))
     else:
         sealer = Sealer(read_master_key(settings.master_key))
-    store = Store.open(folder.database, clock=clock, admit=partial(_require_master_key, sealer, settings.master_key))
+    store = Store.open(
+        folder.database,
+        clock=clock,
+        admit=partial(_require_master_key, sealer, settings.master_key),
+        chain_key=sealer.derive("audit"),
+    )
     try:
         _leave_key_check(store, sealer)
     except BaseException:
@@ -205,24 +212,35 @@ def _require_master_key(sealer: Sealer, path: Path, identity: Identity) -> None:
     """Raise StartupError (exit code 4) when the file's secrets were sealed under another key."""
     if identity.key_check is None:
         return
-    try:
-        sealer.open(identity.key_check, _KEY_CHECK_CONTEXT)
-    except ValueError as cause:
+    if not any(_opens(sealer, identity.key_check, context) for context in (_KEY_CHECK_CONTEXT, _AUDITED_CONTEXT)):
         raise StartupError(
             f"{path} is not the master key of this data folder. Put back the one that belongs to it (a backup needs "
             "both), or name it with SECUREAI_KEY_FILE.",
             EXIT_MASTER_KEY,
-        ) from cause
+        )
 
 
 def _leave_key_check(store: Store, sealer: Sealer) -> None:
-    """Tie the file to its key, once."""
+    """Tie the file to its key and begin its audit log, once.
+
+    The check value says that the log was begun: taking the log away makes no file that looks as if it had none yet.
+    """
     with store.read() as db:
-        tied = db.value("SELECT key_check IS NOT NULL FROM instance")
-    if not tied:
-        with store.transaction() as tx:
-            sealed = sealer.seal(_KEY_CHECK, _KEY_CHECK_CONTEXT)
-            tx.run("UPDATE instance SET key_check = ? WHERE key_check IS NULL", sealed)
+        check, is_new = db.all("SELECT key_check, NOT EXISTS (SELECT 1 FROM users) FROM instance")[0]
+    if check is not None and _opens(sealer, check, _AUDITED_CONTEXT):
+        return
+    with store.transaction() as tx:
+        tx.run("UPDATE instance SET key_check = ?", sealer.seal(_KEY_CHECK, _AUDITED_CONTEXT))
+        if check is not None or is_new:
+            chain.begin(tx)
+
+
+def _opens(sealer: Sealer, check: bytes, context: str) -> bool:
+    try:
+        sealer.open(check, context)
+    except ValueError:
+        return False
+    return True
 
 
 def _first_start(tx: Transaction) -> FirstStart | None:

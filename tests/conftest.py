@@ -10,6 +10,7 @@ import pytest
 from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.inference.engine import Engine, EngineOptions
 from secureai_appliance.store import Store
+from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
 from tests.support.models import CHAT, EMBEDDING
 
@@ -23,7 +24,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
     """A new file."""
-    opened = Store.open(tmp_path / "secureai.db", clock=clock)
+    opened = open_audited(tmp_path / "secureai.db", clock)
     yield opened
     opened.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secureai_appliance.core.errors import PermissionDenied
+from secureai_appliance.governance.audit import Actor
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class Caller:
     """Whether the credential leaves the user less than the role gives (scopes)."""
     expires_at: int | None = None
     """Unix seconds at which the credential ends; what it makes can't outlive it."""
+    ip: str | None = None
+    """The client's address, where there is one."""
+    command: str = ""
+    """For what is done on the server's own command line in the user's name: which command."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts, for the audit log: on the command line it is not the user in whose name a thing is done."""
+        return Actor(command=self.command) if self.command else Actor(self.user_id, self.key_id, self.ip)
 
     def may(self, permission: str) -> bool:
         """Whether this caller holds `permission`."""

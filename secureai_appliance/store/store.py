@@ -30,15 +30,15 @@ from secureai_appliance.store.writer import PROBE, Transaction, Writer
 class Store:
     """Everything the appliance knows. Safe to use from all threads; other processes may open the same file."""
 
-    created: bool
-    """Whether the file was born in this `open`."""
+    found: int | None
+    """The schema version that this `open` found, before it was migrated; None when the file was born in it."""
 
-    def __init__(self, path: Path, options: Options, writer: apsw.Connection, clock: Clock, created: bool) -> None:
+    def __init__(self, path: Path, options: Options, writer: Writer, readers: ReaderPool, found: int | None) -> None:
         self.path = path
-        self.created = created
+        self.found = found
         self._options = options
-        self._writer = Writer(writer, clock, options.patience)
-        self._readers = ReaderPool(lambda: open_reader(path, options), clock)
+        self._writer = writer
+        self._readers = readers
 
     @classmethod
     def open(
@@ -50,12 +50,14 @@ class Store:
         vfs: str | None = None,
         synchronous: Synchronous = "FULL",
         patience: float = 5.0,
+        chain_key: bytes = b"",
     ) -> Store:
         """Open the file, make it when it is missing, and bring it to the newest schema.
 
         `admit` sees a file that is there before a byte of it is changed, and may raise StartupError.
         `vfs` and `synchronous` are for tests; `patience` is how long, in seconds, a writer waits for its turn, other
-        processes included. Raises StartupError; for a newer schema (exit code 5) or a foreign file nothing is changed.
+        processes included. `chain_key` is at hand in each transaction, for the audit chain; without it nothing can be
+        recorded there. Raises StartupError; for a newer schema (exit code 5) or a foreign file nothing is changed.
         """
         options = Options(vfs, synchronous, patience)
         try:
@@ -76,7 +78,14 @@ class Store:
                     raise
         except (apsw.Error, OSError) as cause:
             raise StartupError(f"The database {path} can't be opened: {cause}") from cause
-        return cls(path, options, writer, clock, created=identity is None)
+        found = None if identity is None else identity.schema_version
+        readers = ReaderPool(lambda: open_reader(path, options), clock)
+        return cls(path, options, Writer(writer, clock, patience, chain_key), readers, found)
+
+    @property
+    def created(self) -> bool:
+        """Whether the file was born in this `open`."""
+        return self.found is None
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """The only way to write: `with store.transaction() as tx`.

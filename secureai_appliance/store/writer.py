@@ -42,9 +42,17 @@ class Transaction(Reader):
     be written.
     """
 
-    def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
+    chain_key: bytes
+    """The key of the audit chain; empty when the store was opened without."""
+    recorded: int
+    """Rows that this transaction added to the audit log."""
+
+    def __init__(self, connection: apsw.Connection, clock: Clock, chain_key: bytes = b"") -> None:
         super().__init__(connection)
+        self.chain_key = chain_key
+        self.recorded = 0
         self._clock = clock
+        self._untouched = connection.total_changes()
         self._started = clock.monotonic()
         self._now: int | None = None
         self._callbacks: list[Callable[[], None]] = []
@@ -60,13 +68,18 @@ class Transaction(Reader):
             raise self._failure(cause) from cause
         return self._connection.changes()
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether a row was inserted, changed or deleted so far; that the time was noted doesn't count."""
+        return self._connection.total_changes() > self._untouched
+
     def now(self) -> int:
         """Unix time in whole seconds, one value per transaction; never less than any that the file has seen."""
         if self._now is None:
             stored: int = self.value("SELECT last_time FROM instance WHERE id = 1")
             self._now = max(int(self._clock.now()), stored)
             if self._now > stored:
-                self.run("UPDATE instance SET last_time = ? WHERE id = 1", self._now)
+                self._untouched += self.run("UPDATE instance SET last_time = ? WHERE id = 1", self._now)
         return self._now
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -130,10 +143,11 @@ def unavailable() -> ServiceUnavailable:
 class Writer:
     """The only connection that writes, shared by all threads of the process."""
 
-    def __init__(self, connection: apsw.Connection, clock: Clock, patience: float) -> None:
+    def __init__(self, connection: apsw.Connection, clock: Clock, patience: float, chain_key: bytes = b"") -> None:
         self._connection = connection
         self._clock = clock
         self._patience = patience
+        self._chain_key = chain_key
         self._turn = Turn()
         self._group: _Group | None = None
         self._closed = False
@@ -145,7 +159,7 @@ class Writer:
     def transaction(self) -> Iterator[Transaction]:
         """See `Store.transaction`."""
         group = self._enter()
-        tx = Transaction(self._connection, self._clock)
+        tx = Transaction(self._connection, self._clock, self._chain_key)
         try:
             yield tx
         except BaseException as error:

@@ -29,7 +29,7 @@ def dump(path: Path) -> str:
         f"PRAGMA user_version = {connection.pragma('user_version')}",
     ]
     lines += [row[0] for row in connection.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")]
-    for table in ("instance", "users", "api_keys"):
+    for table in ("instance", "users", "api_keys", "audit_head"):
         rows = connection.execute(f"SELECT * FROM {table}").fetchall()
         lines += [f"INSERT INTO {table} VALUES ({', '.join(map(apsw.format_sql_value, row))})" for row in rows]
     connection.close()

@@ -21,7 +21,7 @@ from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.settings import Settings
-from secureai_appliance.store import ListQuery, Store
+from secureai_appliance.store import ListQuery
 from secureai_appliance.web import health
 from secureai_appliance.web.answers import Answer, EventSource, Stream
 from secureai_appliance.web.gateway import Gateway
@@ -31,6 +31,7 @@ from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import require_match
 from secureai_appliance.web.route import Access, Route
 from secureai_appliance.web.server import Server, listen
+from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
 
 
@@ -337,7 +338,7 @@ def app_on(
 ) -> Iterator[App]:
     """An application on a new store, with one user who may do everything."""
     does = does or Behaviour()
-    store = Store.open(folder / "web.db", clock=clock, synchronous="OFF")
+    store = open_audited(folder / "web.db", clock, synchronous="OFF")
     try:
         with store.transaction() as tx:
             user = users.create(tx, email="a@example.test", name="A", role="admin")

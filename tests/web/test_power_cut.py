@@ -19,6 +19,7 @@ from secureai_appliance.web.gateway import Gateway
 from secureai_appliance.web.metrics import Metrics
 from secureai_appliance.web.parts import Parts
 from secureai_appliance.web.routes import route_table
+from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
 from tests.support.vfs import Cut, PowerCutVFS
 from tests.support.web import App, Behaviour
@@ -39,7 +40,7 @@ def cuts_under_load(folder: Path, wanted: int, synchronous: Synchronous = "FULL"
 
     clock = FakeClock()
     with PowerCutVFS("power", witness=lambda: set(answered), when=when) as vfs:
-        store = Store.open(folder / "secureai.db", clock=clock, vfs=vfs.name, synchronous=synchronous)
+        store = open_audited(folder / "secureai.db", clock, vfs=vfs.name, synchronous=synchronous)
         parts = Parts(Settings(), DataFolder(folder), clock, store, cast(Any, None), Metrics(), readiness=lambda: [])
         with store.transaction() as tx:
             user = users.create(tx, email="a@example.test", name="A", role="admin")

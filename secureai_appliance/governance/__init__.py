@@ -1,0 +1,1 @@
+"""What the appliance keeps watch over: the audit log."""

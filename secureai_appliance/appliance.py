@@ -20,6 +20,8 @@ from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnav
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
 from secureai_appliance.governance import chain
+from secureai_appliance.governance.addresses import Addresses
+from secureai_appliance.governance.configs import Configs
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.bundled import place_bundled
@@ -83,6 +85,7 @@ class Appliance:
     def _build(self) -> None:
         settings, clock = self.settings, self._clock
         self.first_start = self._prepare()
+        self.configs = Configs(self.store, self.sealer)
         self.models = Models(
             self.store,
             clock,
@@ -95,7 +98,17 @@ class Appliance:
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
         readiness = Readiness(self._look, clock)
-        parts = Parts(settings, self._data, clock, self.store, self.models, self._metrics, readiness)
+        parts = Parts(
+            settings=settings,
+            data=self._data,
+            clock=clock,
+            store=self.store,
+            configs=self.configs,
+            addresses=Addresses(clock),
+            models=self.models,
+            metrics=self._metrics,
+            readiness=readiness,
+        )
         self._server = Server(parts, self._socket)
         self._stopping = threading.Event()
         self._minding = threading.Thread(target=self._mind_models, name="mind models", daemon=True)

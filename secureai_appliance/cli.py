@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from secureai_appliance.accounts import keys, passwords, sessions, users
 from secureai_appliance.accounts.permissions import ROLES, TIERS
 from secureai_appliance.core.clock import SystemClock, rfc3339
 from secureai_appliance.core.errors import EXIT_USAGE, Failure, StartupError
+from secureai_appliance.governance.audit import on_command_line
+from secureai_appliance.governance.configs import Configs
 from secureai_appliance.settings import Option, Settings, Value
 from secureai_appliance.store import ServeLock, Store
 
@@ -240,6 +243,66 @@ def model_list(chosen: Settings) -> None:
                 state,
             )
     _print(table)
+
+
+@cli.group()
+def config() -> None:
+    """Settings that count at once, also for a running server."""
+
+
+@config.command("list")
+@_boot_options("data", "key_file")
+def config_list(chosen: Settings) -> None:
+    """List all settings."""
+    table = Table("setting", "value", "changed", "what it is")
+    with _configs(chosen) as (store, configs), store.read() as db:
+        for listed in configs.list_(db):
+            table.add_row(listed.key, json.dumps(listed.value), listed.updated_at or "", listed.description)
+    _print(table)
+
+
+@config.command("get")
+@_boot_options("data", "key_file")
+@click.argument("name", metavar="SETTING")
+def config_get(chosen: Settings, name: str) -> None:
+    """Print a setting's value as JSON."""
+    with _configs(chosen) as (store, configs), store.read() as db:
+        click.echo(json.dumps(configs.get(db, name).value))
+
+
+@config.command("set")
+@_boot_options("data", "key_file")
+@click.argument("name", metavar="SETTING")
+@click.argument("value")
+def config_set(chosen: Settings, name: str, value: str) -> None:
+    """Change a setting; VALUE is JSON (true, 60, {"free": …}), or a text as it is."""
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = value
+    with _configs(chosen) as (store, configs), store.transaction() as tx:
+        configs.put(tx, on_command_line("config set"), name, parsed)
+
+
+@config.command("reset")
+@_boot_options("data", "key_file")
+@click.argument("name", metavar="SETTING")
+def config_reset(chosen: Settings, name: str) -> None:
+    """Put a setting back to its default."""
+    with _configs(chosen) as (store, configs), store.transaction() as tx:
+        configs.reset(tx, on_command_line("config reset"), name)
+
+
+@contextmanager
+def _configs(chosen: Settings) -> Iterator[tuple[Store, Configs]]:
+    """The file with its settings."""
+    from secureai_appliance.appliance import open_store
+
+    store, sealer = open_store(chosen, SystemClock(), create=False)
+    try:
+        yield store, Configs(store, sealer)
+    finally:
+        store.close()
 
 
 _KEY = click.option("--key", envvar="SECUREAI_KEY", help="API key for the running server. [SECUREAI_KEY]")

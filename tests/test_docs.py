@@ -13,6 +13,7 @@ from secureai_appliance.accounts.permissions import PERMISSIONS, ROLE_PERMISSION
 from secureai_appliance.cli import cli
 from secureai_appliance.conversations.messages import DEFAULTS
 from secureai_appliance.core import errors
+from secureai_appliance.governance.configs import table_as_markdown as config_table_as_markdown
 from secureai_appliance.web.route import Access
 from secureai_appliance.web.routes import route_table
 
@@ -58,6 +59,10 @@ def test_every_link_leads_to_something(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)", read(name)):
         if "://" not in target:
             assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_the_documented_settings_are_the_real_ones() -> None:
+    assert config_table_as_markdown() in read("docs/operations.md")
 
 
 def test_every_command_has_help() -> None:

@@ -12,6 +12,7 @@ TIERS: tuple[str, ...] = get_args(Tier)
 
 PERMISSIONS: dict[str, str] = {
     "completions:create": "Ask a model for a completion",
+    "configs:admin": "See and change the settings of the appliance",
     "embeddings:create": "Turn text into vectors",
     "keys:read": "See one's own API keys",
     "keys:write": "Make, change and revoke one's own API keys",

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import apsw
 
@@ -132,3 +132,34 @@ class ReaderPool:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+class Watch:
+    """Tells whether anybody has written: this process or another one. Safe to use from any thread."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._connection: apsw.Connection | None = None
+        self._closed = False
+
+    def version(self) -> int:
+        """A number that differs from the one before whenever something was committed in between."""
+        with self._lock:
+            if self._closed:
+                raise ServiceUnavailable("The service is shutting down.", retry_after=RETRY_AFTER)
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                rows = self._connection.execute("PRAGMA data_version").fetchall()
+            except apsw.Error as cause:
+                raise read_failure(cause) from cause
+            return cast(int, rows[0][0])
+
+    def close(self) -> None:
+        """Give the connection up."""
+        with self._lock:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None

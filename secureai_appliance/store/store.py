@@ -23,7 +23,7 @@ from secureai_appliance.store.connection import (
     use_temporary_folder,
 )
 from secureai_appliance.store.errors import read_failure
-from secureai_appliance.store.reader import Reader, ReaderPool
+from secureai_appliance.store.reader import Reader, ReaderPool, Watch
 from secureai_appliance.store.writer import PROBE, Transaction, Writer
 
 
@@ -39,6 +39,7 @@ class Store:
         self._options = options
         self._writer = writer
         self._readers = readers
+        self._watch = Watch(lambda: open_reader(path, options))
 
     @classmethod
     def open(
@@ -100,6 +101,13 @@ class Store:
         """One consistent state, of the moment of the first statement. Never waits for a writer. Not over 1 s."""
         return self._readers.read()
 
+    def version(self) -> int:
+        """Differs from the value before whenever anybody, other processes included, has committed something since.
+
+        What was read is still true as long as it stays the same; costs a few microseconds.
+        """
+        return self._watch.version()
+
     def check_writable(self) -> None:
         """Write something, really. Raises ServiceUnavailable."""
         with self.transaction() as tx:
@@ -131,5 +139,6 @@ class Store:
 
     def close(self) -> None:
         """Finish what runs, write the log back, close. Readers that are still at work end on their own."""
+        self._watch.close()
         self._readers.close()
         self._writer.close()

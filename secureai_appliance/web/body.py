@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from secureai_appliance.core import decoding
 from secureai_appliance.core.errors import (
     InvalidJson,
     PayloadTooLarge,
     UnsupportedMediaType,
     ValidationError,
 )
-from secureai_appliance.web import decoding, query
+from secureai_appliance.web import query
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -69,7 +69,7 @@ class Dispatcher:
             return Reply(204, {"Allow": self._allow(path)})
         route, arguments = self._match(exchange.method, path)
         exchange.route = route
-        exchange.caller = self._authenticate(route, environ, path)
+        exchange.caller = self._authenticate(route, exchange, path)
         if route.streams:
             self._take_place(exchange)
         raw, request = self._decode(exchange, route, arguments)
@@ -103,13 +103,16 @@ class Dispatcher:
 
     # who asks
 
-    def _authenticate(self, route: Route, environ: dict[str, Any], path: str) -> Caller | None:
+    def _authenticate(self, route: Route, exchange: Exchange, path: str) -> Caller | None:
         settings = self._parts.settings
         if route.access is Access.PUBLIC or (route.public_if and getattr(settings, route.public_if)):
             return None
         try:
-            caller = self._caller(environ, path)
+            caller = self._caller(exchange.environ, path)
         except AuthenticationError as failure:
+            self._parts.addresses.failed(
+                exchange.client, self._parts.configs.value("limits.failed_authentications_per_minute")
+            )
             failure.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')
             raise
         if isinstance(route.access, str):

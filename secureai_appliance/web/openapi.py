@@ -108,7 +108,7 @@ def error_statuses(route: Route) -> list[int]:
     """Every status that the route may answer with an error."""
     found = {*_ALWAYS, *route.errors}
     if route.access is not Access.PUBLIC:
-        found |= {401}
+        found |= {401, 429}
     if isinstance(route.access, str):
         found |= {403}
     if _PARAMETER.search(route.path):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.governance.addresses import Addresses
+from secureai_appliance.governance.configs import Configs
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
 from secureai_appliance.web.metrics import Metrics
@@ -34,6 +36,8 @@ class Parts:
     data: DataFolder
     clock: Clock
     store: Store
+    configs: Configs
+    addresses: Addresses
     models: Models
     metrics: Metrics
     readiness: Callable[[], list[Check]]

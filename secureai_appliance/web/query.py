@@ -7,9 +7,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from secureai_appliance.core import decoding
+from secureai_appliance.core.decoding import Place
 from secureai_appliance.core.errors import ValidationError
-from secureai_appliance.web import decoding
-from secureai_appliance.web.decoding import Place
 
 T = TypeVar("T", bound=msgspec.Struct)
 

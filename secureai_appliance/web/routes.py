@@ -13,12 +13,13 @@ from secureai_appliance.conversations.embeddings import EmbeddingList, Embedding
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
+from secureai_appliance.governance.configs import Config, ConfigsExport, ConfigsPatch, ConfigValue
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import sign_in, welcome
-from secureai_appliance.web.api import completions, embeddings, keys, me, models, tokenize
+from secureai_appliance.web.api import completions, configs, embeddings, keys, me, models, tokenize
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.pages import HTML
 from secureai_appliance.web.route import MB, Access, Route
@@ -54,6 +55,14 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/keys/{id}", keys.show, "keys:read", "One key", "API keys", answer=Key, errors=(404,)),
         Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Rename a key or move its expiry", "API keys", body=KeyPatch, example={"name": "monthly reports"}, answer=Key, writes=True, errors=(404, 412)),
         Route("DELETE", "/api/v1/keys/{id}", keys.delete, "keys:write", "Revoke a key", "API keys", status=204, writes=True, errors=(404, 412)),
+
+        Route("GET", "/api/v1/configs", configs.index, "configs:admin", "All settings, by group", "Settings", query=configs.ConfigQuery, answer=Page[Config]),
+        Route("PATCH", "/api/v1/configs", configs.patch, "configs:admin", "Change many settings at once, all or none", "Settings", body=ConfigsPatch, example={"values": {"limits.failed_authentications_per_minute": 120}}, answer=ConfigsExport, writes=True),
+        Route("GET", "/api/v1/configs/export", configs.export, "configs:admin", "The whole configuration, secrets masked", "Settings", answer=ConfigsExport),
+        Route("POST", "/api/v1/configs/import", configs.import_, "configs:admin", "Make the configuration that of an export", "Settings", body=ConfigsExport, example={"format": "secureai-configs-1", "values": {}}, answer=ConfigsExport, writes=True),
+        Route("GET", "/api/v1/configs/{key}", configs.show, "configs:admin", "One setting", "Settings", answer=Config, errors=(404,)),
+        Route("PUT", "/api/v1/configs/{key}", configs.put, "configs:admin", "Change a setting", "Settings", body=ConfigValue, example={"value": 120}, answer=Config, writes=True, errors=(404, 412)),
+        Route("DELETE", "/api/v1/configs/{key}", configs.reset, "configs:admin", "Put a setting back to its default", "Settings", status=204, writes=True, errors=(404, 412)),
 
         Route("GET", "/api/v1/openapi.json", openapi.shown(route_table), PUBLIC, "This description, as OpenAPI 3.1", "Service", answer=dict),
 

@@ -16,6 +16,7 @@ from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.appliance import Appliance
 from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.settings import Settings
+from tests.support.limits import lift_limits
 
 PATIENCE = 60.0  # seconds until a test that waits has failed; none is spent when it passes
 
@@ -103,6 +104,7 @@ def running(folder: Path, **options: Any) -> Iterator[Running]:
     settings = Settings(**{"data": str(folder), "port": 0, "threads": 1, **options})
     appliance = Appliance(settings, SystemClock())
     assert appliance.first_start is not None
+    lift_limits(appliance.store, appliance.configs)
     appliance.start()
     try:
         yield Running(appliance, appliance.first_start.key)

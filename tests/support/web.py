@@ -20,8 +20,11 @@ from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.core.sealing import Sealer
+from secureai_appliance.governance.addresses import Addresses
+from secureai_appliance.governance.configs import Configs
 from secureai_appliance.settings import Settings
-from secureai_appliance.store import ListQuery
+from secureai_appliance.store import ListQuery, Store
 from secureai_appliance.web import health
 from secureai_appliance.web.answers import Answer, EventSource, Stream
 from secureai_appliance.web.gateway import Gateway
@@ -33,6 +36,7 @@ from secureai_appliance.web.route import Access, Route
 from secureai_appliance.web.server import Server, listen
 from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
+from tests.support.limits import lift_limits
 
 
 class Thing(msgspec.Struct, kw_only=True):
@@ -332,6 +336,27 @@ class App:
         return Received(int(status.split()[0]), found, content)
 
 
+def parts_on(
+    store: Store,
+    clock: FakeClock,
+    data: DataFolder,
+    settings: Settings | None = None,
+    checks: Callable[[], list[Check]] = list,
+) -> Parts:
+    """The parts of an appliance without models."""
+    return Parts(
+        settings=settings or Settings(),
+        data=data,
+        clock=clock,
+        store=store,
+        configs=Configs(store, Sealer(bytes(32))),
+        addresses=Addresses(clock),
+        models=cast(Any, None),
+        metrics=Metrics(),
+        readiness=checks,
+    )
+
+
 @contextmanager
 def app_on(
     folder: Path, clock: FakeClock, settings: Settings | None = None, does: Behaviour | None = None
@@ -342,15 +367,8 @@ def app_on(
     try:
         with store.transaction() as tx:
             user = users.create(tx, email="a@example.test", name="A", role="admin")
-        parts = Parts(
-            settings=settings or Settings(),
-            data=DataFolder(folder),
-            clock=clock,
-            store=store,
-            models=cast(Any, None),
-            metrics=Metrics(),
-            readiness=lambda: does.checks,
-        )
+        parts = parts_on(store, clock, DataFolder(folder), settings, lambda: does.checks)
+        lift_limits(store, parts.configs)
         app = App(Gateway(parts, routes(does)), parts, does, "", user.id)
         app.key = app.new_key()
         yield app

@@ -5,24 +5,20 @@ from __future__ import annotations
 import shutil
 import threading
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from secureai_appliance.accounts import keys, users
 from secureai_appliance.core.errors import AuthenticationError, StartupError
 from secureai_appliance.core.paths import DataFolder
-from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
 from secureai_appliance.store.connection import Synchronous
 from secureai_appliance.web.gateway import Gateway
-from secureai_appliance.web.metrics import Metrics
-from secureai_appliance.web.parts import Parts
 from secureai_appliance.web.routes import route_table
 from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
 from tests.support.vfs import Cut, PowerCutVFS
-from tests.support.web import App, Behaviour
+from tests.support.web import App, Behaviour, parts_on
 
 WRITERS = 8
 
@@ -41,7 +37,7 @@ def cuts_under_load(folder: Path, wanted: int, synchronous: Synchronous = "FULL"
     clock = FakeClock()
     with PowerCutVFS("power", witness=lambda: set(answered), when=when) as vfs:
         store = open_audited(folder / "secureai.db", clock, vfs=vfs.name, synchronous=synchronous)
-        parts = Parts(Settings(), DataFolder(folder), clock, store, cast(Any, None), Metrics(), readiness=lambda: [])
+        parts = parts_on(store, clock, DataFolder(folder))
         with store.transaction() as tx:
             user = users.create(tx, email="a@example.test", name="A", role="admin")
         app = App(Gateway(parts, route_table()), parts, Behaviour(), "", user.id)

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from secureai_appliance.core import decoding
 from secureai_appliance.core.errors import ValidationError
-from secureai_appliance.web import decoding
 
 
 class Inner(msgspec.Struct):

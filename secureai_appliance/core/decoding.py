@@ -7,6 +7,7 @@ name the field (dotted path) and the constraint (one word). One table holds all 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -75,11 +76,12 @@ def convert(value: Any, kind: type[T], place: Place, *, strict: bool = True) -> 
         raise explain(str(cause), place) from cause
 
 
-def explain(message: str, place: Place = FIELD) -> ValidationError:
-    """The failure that msgspec's `message` stands for."""
+def explain(message: str, place: Place = FIELD, within: Sequence[str] = ()) -> ValidationError:
+    """The failure that msgspec's `message` stands for. `within`: where in the body the value stands."""
     match = _PATH.match(message)
     what, path = (match["what"], match["path"] or "") if match else (message, "")
-    steps = [step["name"] or step["index"] for step in _STEP.finditer(path.replace("[...]", ""))]
+    steps = [*within]
+    steps += [step["name"] or step["index"] for step in _STEP.finditer(path.replace("[...]", ""))]
     for pattern, text, constraint in _TABLE:
         found = pattern.fullmatch(what)
         if found is None:

@@ -1,0 +1,52 @@
+"""Every runtime setting: what an administrator may change while the appliance runs.
+
+A boot option (`settings.py`) is for what must be known before the file is open; everything else stands here. The API,
+the command line and the documentation are made from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row. `key` is `group.name`; `type` is what msgspec checks a value against, never one that takes null.
+
+    Where `default` is a struct, a value is an object of which the fields left out take the default's. `check` raises
+    ValueError, with a sentence that goes on after "The '<key>' field", for what a type can't say. A `secret` is a
+    string, stored sealed and never shown. `restart_required`: it counts from the next start on.
+    """
+
+    key: str
+    type: Any
+    default: Any
+    description: str
+    restart_required: bool = False
+    secret: bool = False
+    check: Callable[[Any], None] = lambda _: None
+
+    @property
+    def group(self) -> str:
+        return self.key.partition(".")[0]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the values."""
+        return msgspec.json.schema(self.type)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "limits.failed_authentications_per_minute",
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        60,
+        "Requests with a missing or wrong credential that one address may make in a minute before they are answered "
+        "with 429; 0: any number. A valid credential is never refused by it.",
+    ),
+)

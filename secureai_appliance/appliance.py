@@ -15,6 +15,7 @@ from pathlib import Path
 
 from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
 from secureai_appliance.core.paths import DataFolder
@@ -103,6 +104,8 @@ class Appliance:
             data=self._data,
             clock=clock,
             store=self.store,
+            sealer=self.sealer,
+            sign_ins=SignIns(self.store, clock, self.sealer),
             configs=self.configs,
             addresses=Addresses(clock),
             models=self.models,

@@ -143,10 +143,33 @@ def user() -> None:
 def user_create(chosen: Settings, *, email: str, name: str, role: str, tier: str, password_stdin: bool) -> None:
     """Add a user; prints the new user's id."""
     # hashed before the transaction: it takes a while on purpose
-    hashed = passwords.hash_password(sys.stdin.read().removesuffix("\n")) if password_stdin else None
+    hashed = _new_password(email, name) if password_stdin else None
     with _file(chosen) as store, store.transaction() as tx:
         created = users.create(tx, email=email, name=name, role=role, tier=tier, password_hash=hashed)
     click.echo(created.id)
+
+
+@user.command("password")
+@_boot_options("data", "key_file")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, required=True, help="Read the password from standard input.")
+def user_password(chosen: Settings, email: str, password_stdin: bool) -> None:
+    """Give a user a new password; all their sessions end."""
+    actor = on_command_line("user password")
+    with _file(chosen) as store:
+        with store.read() as db:
+            owner = users.by_email(db, email)
+        hashed = _new_password(owner.email, owner.name)
+        with store.transaction() as tx:
+            passwords.store(tx, owner.id, hashed, actor)
+            sessions.end_all(tx, owner.id, actor)
+
+
+def _new_password(*about: str) -> str:
+    """The hash of the password on standard input. Raises ValidationError."""
+    password = sys.stdin.read().removesuffix("\n")
+    passwords.check_policy(password, *about)
+    return passwords.hash_password(password)
 
 
 @user.command("link")
@@ -157,7 +180,7 @@ def user_link(chosen: Settings, email: str) -> None:
     from secureai_appliance.web.addresses import public_url
 
     with _file(chosen) as store, store.transaction() as tx:
-        token = sessions.create_link(tx, users.by_email(tx, email).id)
+        token = sessions.create_link(tx, users.by_email(tx, email).id, on_command_line("user link"))
     # a running server knows best where it is reached; the options may have been given to it alone
     address = ServeLock.noted(chosen.data_folder.lock) or public_url(chosen, chosen.port)
     click.echo(f"{address}/sign-in/{token}")

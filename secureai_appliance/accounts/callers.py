@@ -20,6 +20,8 @@ class Caller:
     """The user's, cut down to the key's scopes."""
     key_id: str | None = None
     """None for a session of the pages."""
+    session_id: str | None = None
+    """Of the session of the pages, None for a key."""
     restricted: bool = False
     """Whether the credential leaves the user less than the role gives (scopes)."""
     expires_at: int | None = None

@@ -92,6 +92,7 @@ def caller_of(
     tier: str,
     *,
     key_id: str | None = None,
+    session_id: str | None = None,
     scopes: list[str] | None = None,
     expires_at: int | None = None,
 ) -> Caller:
@@ -104,6 +105,7 @@ def caller_of(
         tier=tier,
         permissions=held if scopes is None else held & frozenset(scopes),
         key_id=key_id,
+        session_id=session_id,
         restricted=scopes is not None,
         expires_at=expires_at,
     )

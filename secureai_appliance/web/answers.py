@@ -16,6 +16,8 @@ class Answer:
     body: bytes = b""
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    cookies: tuple[str, ...] = ()
+    """`Set-Cookie` headers: the one header that may be there several times."""
 
 
 class EventSource(Protocol):

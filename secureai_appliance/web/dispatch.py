@@ -11,7 +11,7 @@ from urllib.parse import quote
 import bottle
 import msgspec
 
-from secureai_appliance.accounts import keys, sessions
+from secureai_appliance.accounts import keys
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import (
     AuthenticationError,
@@ -23,7 +23,7 @@ from secureai_appliance.core.errors import (
 )
 from secureai_appliance.web import body, idempotency, query, responses
 from secureai_appliance.web.answers import Outcome, Stream
-from secureai_appliance.web.cookies import cookie, require_same_origin
+from secureai_appliance.web.cookies import require_same_origin
 from secureai_appliance.web.exchange import Exchange
 from secureai_appliance.web.idempotency import Attempt
 from secureai_appliance.web.parts import Parts
@@ -31,13 +31,14 @@ from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import Frames, Reply
 from secureai_appliance.web.route import Access, Route
 from secureai_appliance.web.sse import Ending, EventStream, Surroundings
+from secureai_appliance.web.visitors import sign_in_address, visitor
 
 API = "/api/"
 VERSIONS = ("v1",)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 BUSY_RETRY_AFTER = 5
 STOPPING_RETRY_AFTER = 10
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _IGNORED_BYTES = 512
 _IGNORED_NAME = 40  # characters: even as four escaped bytes each they leave room
 _HOUR = 3600
@@ -69,7 +70,11 @@ class Dispatcher:
             return Reply(204, {"Allow": self._allow(path)})
         route, arguments = self._match(exchange.method, path)
         exchange.route = route
-        exchange.caller = self._authenticate(route, exchange, path)
+        if route.page and exchange.method not in SAFE:
+            require_same_origin(environ)
+        exchange.caller = self._authenticate(route, exchange)
+        if route.page and exchange.caller is None and route.access is not Access.PUBLIC:
+            return Reply(303, {"Location": sign_in_address(exchange.method, environ)})
         if route.streams:
             self._take_place(exchange)
         raw, request = self._decode(exchange, route, arguments)
@@ -103,51 +108,39 @@ class Dispatcher:
 
     # who asks
 
-    def _authenticate(self, route: Route, exchange: Exchange, path: str) -> Caller | None:
+    def _authenticate(self, route: Route, exchange: Exchange) -> Caller | None:
+        """The caller, allowed to do this; None where anybody is, and for a page that needs a sign-in first."""
         settings = self._parts.settings
         if route.access is Access.PUBLIC or (route.public_if and getattr(settings, route.public_if)):
             return None
         try:
-            caller = self._caller(exchange.environ, path)
+            caller = visitor(self._parts, exchange.environ) if route.page else self._key_holder(exchange.environ)
         except AuthenticationError as failure:
             self._parts.addresses.failed(
                 exchange.client, self._parts.configs.value("limits.failed_authentications_per_minute")
             )
             failure.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')
             raise
-        if isinstance(route.access, str):
+        if isinstance(route.access, str) and caller is not None:
             caller.require(route.access)
         return caller
 
-    def _caller(self, environ: dict[str, Any], path: str) -> Caller:
-        now = int(self._parts.clock.now())
-        header = environ.get("HTTP_AUTHORIZATION")
-        if header is not None:
-            scheme, _, secret = header.partition(" ")
-            secret = secret.strip()
-            if scheme.lower() != "bearer" or not secret:
-                raise AuthenticationError("Only 'Authorization: Bearer <api key>' is understood here.")
-            with self._parts.store.read() as db:
-                caller = keys.authenticate(db, secret, now)
-            self._touch(caller, now)
-            return caller
+    def _key_holder(self, environ: dict[str, Any]) -> Caller:
         # a cookie is for the pages alone: no other site's page can make a browser call the API with it
-        session = None if path.startswith(API) else self._session(environ, now)
-        if session is None:
+        header = environ.get("HTTP_AUTHORIZATION")
+        if header is None:
             raise AuthenticationError(
                 "This needs an API key: send 'Authorization: Bearer <api key>'.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return session
-
-    def _session(self, environ: dict[str, Any], now: int) -> Caller | None:
-        secret = cookie(environ, sessions.COOKIE)
-        if secret is None:
-            return None
+        scheme, _, secret = header.partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret:
+            raise AuthenticationError("Only 'Authorization: Bearer <api key>' is understood here.")
+        now = int(self._parts.clock.now())
         with self._parts.store.read() as db:
-            caller = sessions.authenticate(db, secret, now)
-        if caller is not None and environ["REQUEST_METHOD"] not in _SAFE:
-            require_same_origin(environ)
+            caller = keys.authenticate(db, secret, now)
+        self._touch(caller, now)
         return caller
 
     def _touch(self, caller: Caller, now: int) -> None:
@@ -184,6 +177,7 @@ class Dispatcher:
             parts=self._parts,
             id=exchange.id,
             environ=environ,
+            client=exchange.client,
             path=arguments,
             body=value,
             query=struct,

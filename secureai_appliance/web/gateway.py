@@ -10,7 +10,7 @@ from typing import Any
 
 from secureai_appliance.core.errors import Failure, InternalError, ServiceUnavailable
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.web import responses
+from secureai_appliance.web import pages, responses
 from secureai_appliance.web.dispatch import METHODS, STOPPING_RETRY_AFTER, Dispatcher
 from secureai_appliance.web.exchange import Exchange
 from secureai_appliance.web.hosts import HostCheck, Proxies
@@ -98,15 +98,19 @@ class Gateway:
     def _render_failure(self, exchange: Exchange, failure: Failure) -> Reply:
         if failure.status >= 500 and failure.__cause__ is not None:
             log.error("%s: %s", exchange.id, failure.message, exc_info=failure.__cause__)
-        reply = responses.render_failure(failure, exchange.id, oauth=_speaks_oauth(exchange))
         self._metrics.failed(failure.type)
-        return reply
+        return self._shown(failure, exchange)
+
+    def _shown(self, failure: Failure, exchange: Exchange) -> Reply:
+        if pages.wants_page(exchange.environ, exchange.route):
+            return pages.failure_page(failure, exchange.id)
+        return responses.render_failure(failure, exchange.id, oauth=_speaks_oauth(exchange))
 
     def _defect(self, exchange: Exchange) -> Reply:
         log.exception("%s: defect", exchange.id)
         self._metrics.failed(InternalError.type)
         failure = InternalError("Something went wrong on our side. The server's log has more under this request id.")
-        return responses.render_failure(failure, exchange.id, oauth=_speaks_oauth(exchange))
+        return self._shown(failure, exchange)
 
     def _headers(self, exchange: Exchange, reply: Reply, *, bare: bool = False) -> Headers:
         headers = {**_ALWAYS, **reply.headers, "X-Request-Id": exchange.id}
@@ -122,7 +126,7 @@ class Gateway:
             headers["Sunset"] = route.sunset
         for source in () if bare else self.header_sources:
             headers.update(source(exchange))
-        return list(headers.items())
+        return [*headers.items(), *(("Set-Cookie", value) for value in reply.cookies)]
 
     def _record(self, exchange: Exchange) -> None:
         seconds = self._clock.monotonic() - exchange.started

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.settings import Settings
@@ -38,6 +40,8 @@ class Parts:
     store: Store
     configs: Configs
     addresses: Addresses
+    sealer: Sealer
+    sign_ins: SignIns
     models: Models
     metrics: Metrics
     readiness: Callable[[], list[Check]]

@@ -22,6 +22,8 @@ class Request(Generic[B, Q]):
     parts: Parts
     id: str
     environ: dict[str, Any]
+    client: str
+    """The client's address."""
     path: dict[str, str]
     body: B
     query: Q

@@ -37,6 +37,7 @@ class Reply:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | Frames = b""
+    cookies: tuple[str, ...] = ()
 
     @property
     def status_line(self) -> str:
@@ -110,7 +111,7 @@ def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -
         return Reply(200, headers, frames(outcome))
     if isinstance(outcome, Answer):
         headers = {"Content-Type": outcome.content_type} if outcome.body or outcome.status == 200 else {}
-        return Reply(outcome.status, {**headers, **outcome.headers}, outcome.body)
+        return Reply(outcome.status, {**headers, **outcome.headers}, outcome.body, outcome.cookies)
     body = msgspec.json.encode(outcome)
     headers = {"Content-Type": JSON}
     if route.method == "GET" and route.status == 200 and len(body) <= ETAG_LIMIT:

@@ -69,3 +69,8 @@ class Route:
     """Limit class: `api` or `completions`; pages have `none`."""
     deprecated: str | None = None
     sunset: str | None = None
+
+    @property
+    def page(self) -> bool:
+        """Whether people look at it: opened by the session cookie alone, which `/api` does not take."""
+        return self.content_type.startswith("text/html")

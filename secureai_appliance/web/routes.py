@@ -22,7 +22,7 @@ from secureai_appliance.web.admin import sign_in, welcome
 from secureai_appliance.web.api import completions, configs, embeddings, keys, me, models, tokenize
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.pages import HTML
-from secureai_appliance.web.route import MB, Access, Route
+from secureai_appliance.web.route import KB, MB, Access, Route
 
 PUBLIC = Access.PUBLIC
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
@@ -71,9 +71,11 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/metrics", health.metrics, "metrics:read", "Metrics for Prometheus", "Service", public_if="metrics_public", content_type=METRICS_TYPE, limit="none"),
 
         Route("GET", "/", welcome.show, PUBLIC, "First page", content_type=HTML, limit="none"),
-        Route("GET", "/sign-in/{token}", sign_in.show, PUBLIC, "A one-time sign-in link", content_type=HTML, limit="none"),
-        Route("POST", "/sign-in/{token}", sign_in.redeem, PUBLIC, "Sign in", content_type=HTML, status=303, writes=True, limit="none"),
-        Route("POST", "/sign-out", sign_in.sign_out, PUBLIC, "Sign out", content_type=HTML, status=303, writes=True, limit="none"),
+        Route("GET", "/sign-in", sign_in.ask, PUBLIC, "Sign in with a password", query=sign_in.ReturnTo, content_type=HTML, limit="none"),
+        Route("POST", "/sign-in", sign_in.sign_in, PUBLIC, "Sign in with a password", form=True, content_type=HTML, status=303, max_body=64 * KB, limit="none"),
+        Route("GET", "/sign-in/{token}", sign_in.show_link, PUBLIC, "A one-time sign-in link", content_type=HTML, limit="none"),
+        Route("POST", "/sign-in/{token}", sign_in.redeem_link, PUBLIC, "Sign in with a link", content_type=HTML, status=303, limit="none"),
+        Route("POST", "/sign-out", sign_in.sign_out, PUBLIC, "Sign out", content_type=HTML, status=303, limit="none"),
         Route("GET", "/docs", docs.shown(route_table), PUBLIC, "This documentation", content_type=HTML, limit="none"),
         Route("GET", "/static/{file}", static.serve, PUBLIC, "Styles", query=static.Version, limit="none"),
     )

@@ -13,7 +13,8 @@ from tests.support.running import Response, Running
 from tests.support.schemas import validate
 
 ROUTES = route_table()
-GUARDED = [route for route in ROUTES if route.access is not Access.PUBLIC]
+GUARDED = [route for route in ROUTES if route.access is not Access.PUBLIC and not route.page]
+PAGES = [route for route in ROUTES if route.access is not Access.PUBLIC and route.page]
 TYPES = {kind.type: kind.status for kind in every_failure()}
 
 

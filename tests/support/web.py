@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer
@@ -29,6 +30,7 @@ from secureai_appliance.web import health
 from secureai_appliance.web.answers import Answer, EventSource, Stream
 from secureai_appliance.web.gateway import Gateway
 from secureai_appliance.web.metrics import Metrics
+from secureai_appliance.web.pages import HTML
 from secureai_appliance.web.parts import Check, Parts
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import require_match
@@ -167,7 +169,7 @@ def routes(does: Behaviour) -> tuple[Route, ...]:
         does.calls += 1
         thing = f"thing-{does.calls}"
         request.tx.run(
-            "INSERT INTO sessions (id_hash, user_id, expires_at, created_at) VALUES (?, ?, 0, 0)",
+            "INSERT INTO sign_in_links (token_hash, user_id, expires_at, created_at) VALUES (?, ?, 0, 0)",
             *(thing.encode(), request.caller.user_id),
         )
         does.names[thing] = request.body.name
@@ -228,8 +230,11 @@ def routes(does: Behaviour) -> tuple[Route, ...]:
             "GET", "/metrics", health.metrics, "metrics:read", "Metrics", "Service",
             public_if="metrics_public", content_type="text/plain",
         ),
-        Route("GET", "/page", page, Access.SIGNED_IN, "A page"),
-        Route("POST", "/page", create, Access.SIGNED_IN, "A form", body=ThingCreate, status=201, writes=True),
+        Route("GET", "/page", page, Access.SIGNED_IN, "A page", content_type=HTML),
+        Route(
+            "POST", "/page", create, Access.SIGNED_IN, "A form",
+            body=ThingCreate, status=201, writes=True, content_type=HTML,
+        ),
     )  # fmt: skip
 
 
@@ -240,6 +245,7 @@ class Received:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: list[str] = field(default_factory=list)
 
     @property
     def json(self) -> Any:
@@ -326,14 +332,15 @@ class App:
         finally:
             result.close()  # type: ignore[attr-defined]
         status, response_headers = started
-        names = [name.lower() for name, _ in response_headers]
+        cookies = [value for name, value in response_headers if name == "Set-Cookie"]
+        names = [name.lower() for name, _ in response_headers if name != "Set-Cookie"]
         assert len(names) == len(set(names)), "a header is there twice"
         found = {name.lower(): value for name, value in response_headers}
         assert found["x-request-id"].startswith("req-")
         assert found["x-content-type-options"] == "nosniff"
         if "content-length" in found and method != "HEAD":
             assert int(found["content-length"]) == len(content)
-        return Received(int(status.split()[0]), found, content)
+        return Received(int(status.split()[0]), found, content, cookies)
 
 
 def parts_on(
@@ -344,12 +351,15 @@ def parts_on(
     checks: Callable[[], list[Check]] = list,
 ) -> Parts:
     """The parts of an appliance without models."""
+    sealer = Sealer(bytes(32))
     return Parts(
         settings=settings or Settings(),
         data=data,
         clock=clock,
         store=store,
-        configs=Configs(store, Sealer(bytes(32))),
+        sealer=sealer,
+        sign_ins=SignIns(store, clock, sealer),
+        configs=Configs(store, sealer),
         addresses=Addresses(clock),
         models=cast(Any, None),
         metrics=Metrics(),

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from secureai_appliance.accounts import passwords
 from tests.support.clock import FakeClock
+from tests.support.pages import CHEAP
 from tests.support.web import App, app_on
+
+
+@pytest.fixture
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords cost next to nothing: what they cost is measured elsewhere."""
+    monkeypatch.setattr(passwords, "_MEMORY_KIB", 64)
+    monkeypatch.setattr(passwords, "_PASSES", 1)
+    monkeypatch.setattr(passwords, "_PARAMETERS", f"{CHEAP}p=4")
 
 
 @pytest.fixture

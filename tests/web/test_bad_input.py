@@ -234,7 +234,7 @@ def test_a_defect_shows_nothing_of_itself(app: App, caplog: pytest.LogCaptureFix
         assert not any(word in got.body for word in (b"secret", b"SELECT", b"sk-canary", b"Traceback"))
         assert got.headers["x-request-id"] in caplog.text
     with app.parts.store.read() as db:
-        assert db.value("SELECT COUNT(*) FROM sessions") == 0
+        assert db.value("SELECT COUNT(*) FROM sign_in_links") == 0
 
 
 def test_a_failure_that_can_not_be_rendered_is_a_defect_in_the_one_shape(app: App) -> None:

@@ -130,13 +130,13 @@ def test_a_page_asks_for_a_session_and_the_api_never_takes_one(app: App) -> None
     from secureai_appliance.accounts import sessions
 
     with app.parts.store.transaction() as tx:
-        secret = sessions.redeem_link(tx, sessions.create_link(tx, app.user_id))
+        secret = sessions.open_(tx, app.user_id, "link", sessions.Browser("127.0.0.1", "test"))
     cookie = {"Cookie": f"x=1; {sessions.COOKIE}={secret}"}
     page = app.call("GET", "/page", key=None, headers=cookie)
     assert page.status == 200
     assert "style-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
-    assert app.call("GET", "/page", key=None, headers={"Cookie": f"{sessions.COOKIE}=other"}).status == 401
+    assert app.call("GET", "/page", key=None, headers={"Cookie": f"{sessions.COOKIE}=other"}).status == 303
     assert app.call("GET", "/api/v1/things", key=None, headers=cookie).status == 401
 
 
@@ -144,7 +144,7 @@ def test_a_page_of_another_site_can_not_post_with_the_cookie(app: App) -> None:
     from secureai_appliance.accounts import sessions
 
     with app.parts.store.transaction() as tx:
-        secret = sessions.redeem_link(tx, sessions.create_link(tx, app.user_id))
+        secret = sessions.open_(tx, app.user_id, "link", sessions.Browser("127.0.0.1", "test"))
     cookie = {"Cookie": f"{sessions.COOKIE}={secret}"}
     for origin in ("http://evil.example", "null", ""):
         got = app.call("POST", "/page", {"name": "a"}, key=None, headers={**cookie, "Origin": origin})

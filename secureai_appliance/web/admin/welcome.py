@@ -5,22 +5,23 @@ from __future__ import annotations
 from secureai_appliance import __version__
 from secureai_appliance.models import catalogue
 from secureai_appliance.web.addresses import public_url
-from secureai_appliance.web.admin.visitor import visitor
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.pages import page
 from secureai_appliance.web.request import Request
+from secureai_appliance.web.visitors import visitor
 
 
 def show(request: Request[None, None]) -> Answer:
-    parts, caller = request.parts, visitor(request)
+    parts, caller = request.parts, visitor(request.parts, request.environ)
+    request.caller_or_none = caller
     models = []
     if caller is not None:
         with parts.store.read() as db:
             models = [parts.models.show(row) for row in catalogue.all_models(db)]
     return page(
+        request,
         "welcome.html",
         version=__version__,
-        caller=caller,
         models=models,
         data_folder=str(parts.data.root),
         base_url=public_url(parts.settings, int(request.environ["SERVER_PORT"])),

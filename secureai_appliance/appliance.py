@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from secureai_appliance import __version__
 from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.sign_ins import SignIns
@@ -20,8 +21,9 @@ from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
-from secureai_appliance.governance import chain
+from secureai_appliance.governance import audit, chain
 from secureai_appliance.governance.addresses import Addresses
+from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
@@ -138,9 +140,17 @@ class Appliance:
         self._stopping.set()
         self._server.stop(GRACE_SECONDS)
         self.models.close(timeout=2.0)
+        self._note_stop()
         self.store.close()
         self._lock.release()
         log.info("stopped")
+
+    def _note_stop(self) -> None:
+        try:
+            with self.store.transaction() as tx:
+                audit.record(tx, SYSTEM, "system.stopped", "system")
+        except ServiceUnavailable as failure:
+            log.warning("the stop could not be written to the audit log: %s", failure.message)
 
     def _prepare(self) -> FirstStart | None:
         """Upkeep before anything is answered; on an empty file also the first administrator."""
@@ -151,6 +161,7 @@ class Appliance:
             for model in bundled:
                 catalogue.register(tx, model)
             first_start = _first_start(tx)
+            audit.record(tx, SYSTEM, "system.started", "system", details={"version": __version__})
         importing.sweep(self.store, self._data)
         return first_start
 
@@ -218,6 +229,7 @@ def open_store(settings: Settings, clock: Clock, *, create: bool) -> tuple[Store
     )
     try:
         _leave_key_check(store, sealer)
+        _note_migration(store)
     except BaseException:
         store.close()
         raise
@@ -251,6 +263,14 @@ def _leave_key_check(store: Store, sealer: Sealer) -> None:
             chain.begin(tx)
 
 
+def _note_migration(store: Store) -> None:
+    if store.found is None or store.found == store.schema:
+        return
+    details: audit.Details = {"from": store.found, "to": store.schema, "version": __version__}
+    with store.transaction() as tx:
+        audit.record(tx, SYSTEM, "system.migrated", "system", details=details)
+
+
 def _opens(sealer: Sealer, check: bytes, context: str) -> bool:
     try:
         sealer.open(check, context)
@@ -264,7 +284,7 @@ def _first_start(tx: Transaction) -> FirstStart | None:
         return None
     # the first administrator is not held back by limits that only an administrator could lift
     admin = users.create(tx, email=ADMIN_EMAIL, name="Administrator", role="admin", tier="enterprise")
-    caller = users.caller_of(admin.id, admin.email, admin.role, admin.tier)
+    caller = users.caller_of(admin.id, admin.email, admin.role, admin.tier, command="serve")
     created = keys.create(tx, caller, KeyCreate(name="first key"))
     return FirstStart(created.key, sessions.create_link(tx, admin.id))
 

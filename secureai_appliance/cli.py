@@ -144,8 +144,9 @@ def user_create(chosen: Settings, *, email: str, name: str, role: str, tier: str
     """Add a user; prints the new user's id."""
     # hashed before the transaction: it takes a while on purpose
     hashed = _new_password(email, name) if password_stdin else None
+    actor = on_command_line("user create")
     with _file(chosen) as store, store.transaction() as tx:
-        created = users.create(tx, email=email, name=name, role=role, tier=tier, password_hash=hashed)
+        created = users.create(tx, email=email, name=name, role=role, tier=tier, password_hash=hashed, actor=actor)
     click.echo(created.id)
 
 
@@ -206,7 +207,7 @@ def key_create(chosen: Settings, email: str, name: str, scopes: str | None, expi
     )
     with _file(chosen) as store, store.transaction() as tx:
         owner = users.by_email(tx, email)
-        caller = users.caller_of(owner.id, owner.email, owner.role, owner.tier)
+        caller = users.caller_of(owner.id, owner.email, owner.role, owner.tier, command="key create")
         created = keys.create(tx, caller, body)
     click.echo(created.key)
 
@@ -217,7 +218,8 @@ def key_create(chosen: Settings, email: str, name: str, scopes: str | None, expi
 def key_revoke(chosen: Settings, key_id: str) -> None:
     """End an API key, named by its id (key-…) or by the key itself; the next request with it is refused."""
     with _file(chosen) as store, store.transaction() as tx:
-        keys.revoke_any(tx, key_id if key_id.startswith("key-") else keys.id_of(tx, key_id))
+        named = key_id if key_id.startswith("key-") else keys.id_of(tx, key_id)
+        keys.revoke_any(tx, named, on_command_line("key revoke"))
 
 
 @key.command("list")

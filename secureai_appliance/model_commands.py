@@ -17,6 +17,7 @@ from secureai_appliance.client import Client, model_path, server_url
 from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
 from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.governance.audit import on_command_line
 from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.importing import Importer, ModelImport
 from secureai_appliance.settings import Settings
@@ -45,7 +46,7 @@ def import_model(settings: Settings, key: str | None, file: Path, name: str | No
         from secureai_appliance.models.loading import loader
 
         with _alone(settings) as store:
-            return Importer(store, folder, loader(settings)).run(body).id
+            return Importer(store, folder, loader(settings)).run(body, actor=on_command_line("model import")).id
 
 
 def remove_model(settings: Settings, key: str | None, name: str) -> None:
@@ -57,7 +58,7 @@ def remove_model(settings: Settings, key: str | None, name: str) -> None:
     with _alone(settings) as store:
         with store.transaction() as tx:
             row = catalogue.find(tx, name)
-            catalogue.remove(tx, row)
+            catalogue.remove(tx, row, on_command_line("model remove"))
         importing.remove_file(settings.data_folder, row)
 
 

@@ -20,6 +20,8 @@ from secureai_appliance.core.errors import (
     ValidationError,
 )
 from secureai_appliance.core.ids import hash_secret, new_id, new_secret
+from secureai_appliance.governance import audit
+from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Store, Transaction, list_page
 
 PREFIX = "sk-"
@@ -93,7 +95,10 @@ def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
         now,
         now,
     )
-    return KeyCreated(**msgspec.structs.asdict(get(tx, caller, key_id)), key=secret)
+    key = get(tx, caller, key_id)
+    details = {"user_id": key.user_id, "scopes": key.scopes, "expires_at": key.expires_at}
+    audit.record(tx, caller.actor, "key.created", "key", key_id, details=details)
+    return KeyCreated(**msgspec.structs.asdict(key), key=secret)
 
 
 def get(db: Reader, caller: Caller, key_id: str) -> Key:
@@ -123,6 +128,8 @@ def patch(tx: Transaction, caller: Caller, key_id: str, body: KeyPatch) -> Key:
     if body.expires_at is not UNSET:
         expires_at = _expiry(body.expires_at, now, caller)
         tx.run("UPDATE api_keys SET expires_at = ?, updated_at = ? WHERE id = ?", expires_at, now, key_id)
+    fields = [name for name in body.__struct_fields__ if getattr(body, name) is not UNSET]
+    audit.record(tx, caller.actor, "key.updated", "key", key_id, details={"fields": fields})
     return get(tx, caller, key_id)
 
 
@@ -137,10 +144,10 @@ def _check_name(name: str) -> None:
 def revoke(tx: Transaction, caller: Caller, key_id: str) -> None:
     """End one of the caller's keys; the next request with it is refused. Raises NotFound."""
     get(tx, caller, key_id)
-    revoke_any(tx, key_id)
+    revoke_any(tx, key_id, caller.actor)
 
 
-def revoke_any(tx: Transaction, key_id: str) -> None:
+def revoke_any(tx: Transaction, key_id: str, actor: Actor = SYSTEM) -> None:
     """End a key whoever owns it (administrators, the command line). Raises NotFound."""
     now = tx.now()
     changed = tx.run(
@@ -148,6 +155,7 @@ def revoke_any(tx: Transaction, key_id: str) -> None:
     )
     if not changed:
         raise NotFound(f"There is no key {key_id}.")
+    audit.record(tx, actor, "key.revoked", "key", key_id)
 
 
 def id_of(db: Reader, secret: str) -> str:

@@ -12,6 +12,8 @@ from secureai_appliance.accounts.permissions import ROLE_PERMISSIONS, ROLES, TIE
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict, NotFound, ValidationError
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.governance import audit
+from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.store import Reader, Transaction, UniqueViolation
 
 # RFC 5321's length, and no more grammar than "something@something": addresses are names here, nothing is mailed
@@ -40,7 +42,14 @@ class Me(User, kw_only=True):
 
 
 def create(
-    tx: Transaction, *, email: str, name: str, role: str, tier: str = "standard", password_hash: str | None = None
+    tx: Transaction,
+    *,
+    email: str,
+    name: str,
+    role: str,
+    tier: str = "standard",
+    password_hash: str | None = None,
+    actor: Actor = SYSTEM,
 ) -> User:
     """Add a user. Raises ValidationError for a bad value, Conflict when the address is taken."""
     if not _EMAIL.fullmatch(email):
@@ -60,6 +69,7 @@ def create(
         )
     except UniqueViolation as cause:
         raise Conflict(f"There is a user {email} already.", field="email", constraint="unique") from cause
+    audit.record(tx, actor, "user.created", "user", user_id, details={"role": role, "tier": tier})
     return get(tx, user_id)
 
 
@@ -95,8 +105,12 @@ def caller_of(
     session_id: str | None = None,
     scopes: list[str] | None = None,
     expires_at: int | None = None,
+    command: str = "",
 ) -> Caller:
-    """What a user may do through a credential with `scopes` (None: everything that the role gives)."""
+    """What a user may do through a credential with `scopes` (None: everything that the role gives).
+
+    `command`: on the server's own command line, which one.
+    """
     held = ROLE_PERMISSIONS[role]
     return Caller(
         user_id=user_id,
@@ -108,6 +122,7 @@ def caller_of(
         session_id=session_id,
         restricted=scopes is not None,
         expires_at=expires_at,
+        command=command,
     )
 
 

@@ -121,15 +121,16 @@ class Configs:
         for key, value in values.items():
             if key not in self._table:
                 raise ValidationError(f"'{key[:200]}' is no setting.", field=key[:200], constraint="unknown")
-            before = self.get(tx, key).value
+            before, row = self.get(tx, key).value, _row(tx, key)
             if value is None:
                 tx.run("DELETE FROM configs WHERE key = ?", key)
             else:
                 self._write(tx, self._table[key], value)
             after = self.get(tx, key).value
-            if after != before or (after == MASK and value != MASK):
+            if _row(tx, key) != row:
                 details = {"old": _recorded(before), "new": _recorded(after)}
                 audit.record(tx, actor, "config.changed", "config", key, details=details)
+            if after != before or (after == MASK and value != MASK):
                 changed.append(key)
         return changed
 
@@ -147,6 +148,8 @@ class Configs:
         if setting.secret and value == MASK:
             return
         checked = _checked(setting, value)
+        if checked == self.get(tx, setting.key).value:
+            return  # as it is already: nothing changes, and nothing is recorded
         stored: Any = checked
         if setting.secret:
             stored = {"sealed": self._sealer.seal(str(checked).encode(), _context(setting)).hex()}
@@ -216,6 +219,10 @@ def _filled(default: Any, value: Any) -> Any:
     if not (isinstance(default, dict) and isinstance(value, dict)):
         return value
     return default | {name: _filled(default.get(name), inner) for name, inner in value.items()}
+
+
+def _row(tx: Transaction, key: str) -> Any:
+    return tx.value("SELECT value FROM configs WHERE key = ?", key)
 
 
 def _recorded(value: Any) -> str:

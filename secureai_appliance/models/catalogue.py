@@ -10,6 +10,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict, NotFound, UnprocessableEntity
+from secureai_appliance.governance import audit
+from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.inference.gguf import GgufInfo
 from secureai_appliance.models.bundled import BundledModel
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
@@ -18,6 +20,7 @@ Kind = Literal["chat", "embedding"]
 Status = Literal["available", "loading", "loaded", "failed"]
 Source = Literal["bundled", "imported", "remote"]
 
+_REASON = 500
 DEFAULT = "default"
 """The name that always stands for a chat model: it can be moved to another, never removed."""
 
@@ -204,6 +207,7 @@ def register(tx: Transaction, model: BundledModel) -> None:
         now,
         now,
     )
+    audit.record(tx, SYSTEM, "model.placed", "model", model.id, details={"sha256": model.sha256})
     if known is None:
         for alias in DEFAULT_ALIASES[model.kind]:
             tx.run(
@@ -226,7 +230,7 @@ class NewModel:
     build: str
 
 
-def add(tx: Transaction, model: NewModel, aliases: list[str]) -> ModelRow:
+def add(tx: Transaction, model: NewModel, aliases: list[str], actor: Actor = SYSTEM) -> ModelRow:
     """Enter an imported model. Raises Conflict for a name that is taken or a file that is there already."""
     refuse_taken(tx, model.id)
     refuse_known(tx, model.sha256)
@@ -239,6 +243,7 @@ def add(tx: Transaction, model: NewModel, aliases: list[str]) -> ModelRow:
     )
     for alias in aliases:
         _add_alias(tx, find(tx, model.id), alias)
+    audit.record(tx, actor, "model.imported", "model", model.id, details={"sha256": model.sha256})
     return find(tx, model.id)
 
 
@@ -256,7 +261,7 @@ def refuse_known(db: Reader, sha256: str) -> None:
         raise Conflict(f"The file is here already, as '{known}': give that model an alias.", constraint="unique")
 
 
-def patch(tx: Transaction, row: ModelRow, body: ModelPatch) -> ModelRow:
+def patch(tx: Transaction, row: ModelRow, body: ModelPatch, actor: Actor = SYSTEM) -> ModelRow:
     """Change a model. Raises Conflict for a name that is taken, UnprocessableEntity for what it can't take."""
     require_own_name(row)
     if body.aliases is not UNSET:
@@ -275,10 +280,14 @@ def patch(tx: Transaction, row: ModelRow, body: ModelPatch) -> ModelRow:
             row.id,
         )
     tx.run("UPDATE models SET updated_at = ? WHERE id = ?", tx.now(), row.id)
+    fields = [name for name in body.__struct_fields__ if getattr(body, name) is not UNSET]
+    moved = body.aliases is not UNSET and DEFAULT in body.aliases.add
+    details: audit.Details = {"fields": fields, "becomes_default": moved}
+    audit.record(tx, actor, "model.updated", "model", row.id, details=details)
     return find(tx, row.id)
 
 
-def remove(tx: Transaction, row: ModelRow) -> None:
+def remove(tx: Transaction, row: ModelRow, actor: Actor = SYSTEM) -> None:
     """Forget an imported model with its aliases. Raises Conflict for one that has to stay."""
     require_own_name(row)
     if DEFAULT in row.aliases:
@@ -286,6 +295,7 @@ def remove(tx: Transaction, row: ModelRow) -> None:
     if row.source == "bundled":
         raise Conflict(f"'{row.id}' comes with the program and would be back at the next start; unload it instead.")
     tx.run("DELETE FROM models WHERE id = ?", row.id)
+    audit.record(tx, actor, "model.removed", "model", row.id, details={"sha256": row.sha256})
 
 
 def require_own_name(row: ModelRow) -> None:
@@ -337,6 +347,14 @@ def _check_settings(row: ModelRow, settings: ModelSettings) -> None:
 def remember_probe(tx: Transaction, model_id: str, build: str | None, failure: str | None) -> None:
     """Keep the outcome of a probe, so that it runs once for each model and build of the engine."""
     tx.run("UPDATE models SET probed_build = ?, failure = ? WHERE id = ?", build, failure, model_id)
+    if failure is not None:
+        note_failure(tx, model_id, failure)
+
+
+def note_failure(tx: Transaction, model_id: str, reason: str) -> None:
+    """Say in the audit log that a model can't be used."""
+    details = {"reason": reason[:_REASON]}
+    audit.record(tx, SYSTEM, "model.failed", "model", model_id, details=details, outcome="failure")
 
 
 def show(row: ModelRow, status: Status, failure: str | None, context_length: int) -> Model:

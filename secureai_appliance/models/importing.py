@@ -27,6 +27,7 @@ from secureai_appliance.core.errors import (
     ValidationError,
 )
 from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.inference.gguf import GgufInfo, read_gguf
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import Alias, Kind, ModelRow, Name, NewModel
@@ -62,7 +63,7 @@ class Importer:
     folder: DataFolder
     loader: Loader
 
-    def run(self, body: ModelImport, abandoned: Callable[[], bool] = lambda: False) -> ModelRow:
+    def run(self, body: ModelImport, abandoned: Callable[[], bool] = lambda: False, actor: Actor = SYSTEM) -> ModelRow:
         """Import a file; takes as long as reading it once. `abandoned` is asked meanwhile, see Abandoned.
 
         1. The names are looked at, so that a taken one costs nothing; then the header; then the checksum.
@@ -97,9 +98,12 @@ class Importer:
                 raise UnprocessableEntity(f"The model can't be used: {reason}", field="file", constraint="model")
             # the row must not reach the disk before the bytes do
             os.fsync(file.fileno())
-            return self._enter(source, before, NewModel(model_id, kind, "", digest, info, self.loader.build()), body)
+            model = NewModel(model_id, kind, "", digest, info, self.loader.build())
+            return self._enter(source, before, model, body.aliases, actor)
 
-    def _enter(self, source: Path, before: os.stat_result, model: NewModel, body: ModelImport) -> ModelRow:
+    def _enter(
+        self, source: Path, before: os.stat_result, model: NewModel, aliases: list[str], actor: Actor
+    ) -> ModelRow:
         target = self.folder.imported / f"{model.id}.{os.urandom(4).hex()}.gguf"
         try:
             _second_name(source, target)
@@ -108,7 +112,7 @@ class Importer:
             _sync(self.folder.imported)
             relative = str(target.relative_to(self.folder.models))
             with self.store.transaction() as tx:
-                row = catalogue.add(tx, dataclasses.replace(model, file=relative), list(body.aliases))
+                row = catalogue.add(tx, dataclasses.replace(model, file=relative), aliases, actor)
         except OSError as cause:
             target.unlink(missing_ok=True)
             raise _storage_failure(cause) from cause

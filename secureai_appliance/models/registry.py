@@ -223,9 +223,18 @@ class Models:
         self._room.take(row.id, self.loader.predict(path, row), self._make_room)
         try:
             return self.loader.load(path, row)
-        except BaseException:
+        except BaseException as failure:
             self._room.give_back(row.id)
+            if isinstance(failure, LoadFailure):
+                self._note_failure(row, str(failure))
             raise
+
+    def _note_failure(self, row: ModelRow, reason: str) -> None:
+        try:
+            with self._store.transaction() as tx:
+                catalogue.note_failure(tx, row.id, reason)
+        except ServiceUnavailable as failure:
+            log.warning("that %s can't be loaded could not be written to the audit log: %s", row.id, failure.message)
 
     def _make_room(self) -> bool:
         """Unload the model that was not used for longest; False when every one is in use, pinned or being read."""

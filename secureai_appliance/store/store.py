@@ -84,6 +84,11 @@ class Store:
         return cls(path, options, Writer(writer, clock, patience, chain_key), readers, found)
 
     @property
+    def schema(self) -> int:
+        """The schema version that the file has now."""
+        return len(migrations.scripts())
+
+    @property
     def created(self) -> bool:
         """Whether the file was born in this `open`."""
         return self.found is None

@@ -121,9 +121,11 @@ class Dispatcher:
             )
             failure.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')
             raise
-        if isinstance(route.access, str) and caller is not None:
+        if caller is None:
+            return None
+        if isinstance(route.access, str):
             caller.require(route.access)
-        return caller
+        return dataclasses.replace(caller, ip=exchange.client)
 
     def _key_holder(self, environ: dict[str, Any]) -> Caller:
         # a cookie is for the pages alone: no other site's page can make a browser call the API with it
@@ -220,6 +222,8 @@ class Dispatcher:
             if attempt is not None and (kept := idempotency.recorded(tx, attempt, tx.now())) is not None:
                 return kept
             reply = self._render(exchange, route, route.handler(dataclasses.replace(request, transaction_or_none=tx)))
+            if tx.has_changed and not tx.recorded and not route.unaudited:
+                raise RuntimeError(f"{route.method} {route.path} changed something and left no row in the audit log")
             if attempt is not None:
                 idempotency.record(tx, attempt, reply, route.secret_field)
             return reply

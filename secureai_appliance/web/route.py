@@ -52,6 +52,8 @@ class Route:
     """Of a successful answer; 204 has no body."""
     writes: bool = False
     """The handler runs inside one write transaction (`request.tx`). Never together with a model."""
+    unaudited: str = ""
+    """Why a state-changing request leaves no row in the audit log: what it changes is nobody's business later."""
     openai: bool = False
     """Unknown fields are ignored and named in `X-SecureAI-Ignored`, as OpenAI clients expect."""
     streams: bool = False

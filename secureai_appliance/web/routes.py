@@ -35,10 +35,10 @@ def route_table() -> tuple[Route, ...]:
     """The table. OpenAPI, the documentation, the limits and the access test are made from it."""
     # fmt: off
     return (
-        Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, example=_CHAT, answer=ChatCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
-        Route("POST", "/api/v1/completions", completions.create_text, "completions:create", "Let a model continue a text", "Chat completions", body=TextRequest, example=_TEXT, answer=TextCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
-        Route("POST", "/api/v1/tokenize", tokenize.create, "completions:create", "The tokens of a text or of messages", "Chat completions", body=TokenizeRequest, example={"model": "gpt-4", "input": "Brake pads"}, answer=TokenList, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503)),
-        Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, example=_TEXTS, answer=EmbeddingList, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, example=_CHAT, answer=ChatCompletion, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/completions", completions.create_text, "completions:create", "Let a model continue a text", "Chat completions", body=TextRequest, example=_TEXT, answer=TextCompletion, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/tokenize", tokenize.create, "completions:create", "The tokens of a text or of messages", "Chat completions", body=TokenizeRequest, example={"model": "gpt-4", "input": "Brake pads"}, answer=TokenList, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503)),
+        Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, example=_TEXTS, answer=EmbeddingList, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
 
         Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases", "Models", query=ListQuery, answer=ModelPage, openai=True),
         Route("GET", "/api/v1/models/{id}", models.show, "models:read", "One model", "Models", answer=Model, openai=True, errors=(404,)),

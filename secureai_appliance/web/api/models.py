@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from secureai_appliance.governance import audit
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch, ModelRow
@@ -46,7 +47,7 @@ def create(request: Request[ModelImport, None]) -> Model | Answer:
     parts = request.parts
     importer = importing.Importer(parts.store, parts.data, parts.models.loader)
     try:
-        return parts.models.show(importer.run(request.body, request.disconnected))
+        return parts.models.show(importer.run(request.body, request.disconnected, request.caller.actor))
     except importing.Abandoned:
         return Answer(CLIENT_CLOSED_REQUEST)
 
@@ -55,7 +56,7 @@ def update(request: Request[ModelPatch, None]) -> Model:
     models = request.parts.models
     row = catalogue.find(request.tx, request.path["id"])
     require_match(request, models.show(row))
-    return models.show(catalogue.patch(request.tx, row, request.body))
+    return models.show(catalogue.patch(request.tx, row, request.body, request.caller.actor))
 
 
 def delete(request: Request[None, None]) -> None:
@@ -64,7 +65,7 @@ def delete(request: Request[None, None]) -> None:
         row = catalogue.find(tx, request.path["id"])
         require_match(request, models.show(row))
         models.refuse_busy(row)
-        catalogue.remove(tx, row)
+        catalogue.remove(tx, row, request.caller.actor)
     # only now: until the row is gone for certain the model has to have its file
     models.forget(row.id)
     importing.remove_file(request.parts.data, row)
@@ -72,6 +73,8 @@ def delete(request: Request[None, None]) -> None:
 
 def load(request: Request[None, None]) -> Model | Answer:
     models, row = request.parts.models, _row(request)
+    # before: whether it can be loaded is known when whoever asked may have gone
+    _record(request, row, "model.load_requested")
     with models.held(row):
         handle = models.load(row)
         while handle.wait(_POLL) is None:
@@ -83,6 +86,7 @@ def load(request: Request[None, None]) -> Model | Answer:
 def unload(request: Request[None, None]) -> Model:
     row = _row(request)
     request.parts.models.unload(row)
+    _record(request, row, "model.unloaded")
     return request.parts.models.show(row)
 
 
@@ -93,6 +97,11 @@ def queue(request: Request[None, None]) -> Queue:
         return Queue(running=0, waiting=0, slots=0)
     state = loaded.queue()
     return Queue(running=state.running, waiting=state.waiting, slots=state.slots)
+
+
+def _record(request: Request[None, None], row: ModelRow, action: str) -> None:
+    with request.parts.store.transaction() as tx:
+        audit.record(tx, request.caller.actor, action, "model", row.id)
 
 
 def _row(request: Request[None, None]) -> ModelRow:

@@ -1,0 +1,169 @@
+"""No state change without its row in the audit log (P32): generated from the route table."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from secureai_appliance.accounts import passwords, sessions
+from secureai_appliance.governance.audit import SYSTEM
+from secureai_appliance.web.route import Route
+from secureai_appliance.web.routes import route_table
+from tests.support.audit import newest, rows
+from tests.support.models import EMBEDDING
+from tests.support.running import Response, Running
+
+CHANGING = [route for route in route_table() if route.method not in {"GET", "HEAD"} and not route.unaudited]
+Recipe = Callable[[Running], Callable[[], Response]]
+
+
+def name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def key(api: Running) -> str:
+    return f"/api/v1/keys/{api.ask('POST', '/api/v1/keys', {'name': 'k'}).json['id']}"
+
+
+def imported(api: Running) -> str:
+    put_file(api)
+    made = api.ask("POST", "/api/v1/models", {"file": "audited.gguf"})
+    assert made.status == 201, made.body
+    return f"/api/v1/models/{made.json['id']}"
+
+
+def put_file(api: Running) -> None:
+    if api.ask("GET", "/api/v1/models/audited").status == 200:
+        api.ask("DELETE", "/api/v1/models/audited")
+    target = api.appliance.settings.data_folder.import_ / "audited.gguf"
+    shutil.copyfile(EMBEDDING, target)
+    with target.open("ab") as file:
+        file.write(bytes(32))
+
+
+def import_(api: Running) -> Callable[[], Response]:
+    put_file(api)
+    return lambda: api.ask("POST", "/api/v1/models", {"file": "audited.gguf"})
+
+
+def on(path: Callable[[Running], str], method: str, further: str = "", body: object = None) -> Recipe:
+    """A request on a thing that is made before."""
+
+    def prepare(api: Running) -> Callable[[], Response]:
+        made = path(api)
+        return lambda: api.ask(method, made + further, body)
+
+    return prepare
+
+
+def user_id(api: Running) -> str:
+    return str(api.ask("GET", "/api/v1/me").json["id"])
+
+
+def redeem(api: Running) -> Callable[[], Response]:
+    with api.appliance.store.transaction() as tx:
+        token = sessions.create_link(tx, user_id(api))
+    return lambda: api.ask("POST", f"/sign-in/{token}", key=None, headers={"Origin": api.appliance.address})
+
+
+def sign_in(api: Running) -> Callable[[], Response]:
+    hashed = passwords.hash_password("correct horse battery staple 9")
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE users SET password_hash = ? WHERE id = ?", hashed, user_id(api))
+    sent = {"Origin": api.appliance.address, "Content-Type": "application/x-www-form-urlencoded"}
+    form = b"email=admin%40localhost&password=correct+horse+battery+staple+9"
+    return lambda: api.ask("POST", "/sign-in", form, key=None, headers=sent)
+
+
+def sign_out(api: Running) -> Callable[[], Response]:
+    with api.appliance.store.transaction() as tx:
+        secret = sessions.open_(tx, user_id(api), "link", sessions.Browser("127.0.0.1", "test"))
+    sent = {"Cookie": f"{sessions.COOKIE}={secret}", "Origin": api.appliance.address}
+    return lambda: api.ask("POST", "/sign-out", key=None, headers=sent)
+
+
+SETTING = "/api/v1/configs/limits.failed_authentications_per_minute"
+
+
+def configured(method: str, path: str, body: object = None) -> Recipe:
+    """A request on the settings, of which one is other than its default and other than what is asked for."""
+
+    def prepare(api: Running) -> Callable[[], Response]:
+        was = api.ask("GET", SETTING).json["value"]
+
+        def ask() -> Response:
+            answer = api.ask(method, path, body)
+            # the other tests of this appliance count on what it was
+            with api.appliance.store.transaction() as tx:
+                api.appliance.configs.put(tx, SYSTEM, "limits.failed_authentications_per_minute", was)
+            return answer
+
+        with api.appliance.store.transaction() as tx:
+            api.appliance.configs.put(tx, SYSTEM, "limits.failed_authentications_per_minute", was - 1)
+        return ask
+
+    return prepare
+
+
+MINILM = "/api/v1/models/all-minilm-l6-v2"
+RECIPES: dict[str, tuple[str, Recipe]] = {
+    "POST /api/v1/keys": ("key.created", lambda api: lambda: api.ask("POST", "/api/v1/keys", {"name": "k"})),
+    "PATCH /api/v1/keys/{id}": ("key.updated", on(key, "PATCH", body={"name": "renamed"})),
+    "DELETE /api/v1/keys/{id}": ("key.revoked", on(key, "DELETE")),
+    "PUT /api/v1/configs/{key}": ("config.changed", configured("PUT", SETTING, {"value": 61})),
+    "DELETE /api/v1/configs/{key}": ("config.changed", configured("DELETE", SETTING)),
+    "PATCH /api/v1/configs": (
+        "config.changed",
+        configured("PATCH", "/api/v1/configs", {"values": {"limits.failed_authentications_per_minute": 61}}),
+    ),
+    "POST /api/v1/configs/import": (
+        "config.changed",
+        configured("POST", "/api/v1/configs/import", {"format": "secureai-configs-1", "values": {}}),
+    ),
+    "POST /api/v1/models": ("model.imported", import_),
+    "PATCH /api/v1/models/{id}": ("model.updated", on(lambda _: MINILM, "PATCH", body={"pinned": False})),
+    "DELETE /api/v1/models/{id}": ("model.removed", on(imported, "DELETE")),
+    "POST /api/v1/models/{id}/load": ("model.load_requested", on(lambda _: MINILM, "POST", "/load")),
+    "POST /api/v1/models/{id}/unload": ("model.unloaded", on(lambda _: MINILM, "POST", "/unload")),
+    "POST /sign-in": ("session.opened", sign_in),
+    "POST /sign-in/{token}": ("session.opened", redeem),
+    "POST /sign-out": ("session.ended", sign_out),
+}
+"""For each route that changes something: the action that its row names, and how to make it succeed once."""
+
+
+def test_every_route_that_changes_something_is_tried_here_or_says_why_it_leaves_no_row() -> None:
+    assert {name(route) for route in CHANGING} == set(RECIPES)
+
+
+@pytest.mark.parametrize("route", [route for route in CHANGING if name(route) in RECIPES], ids=name)
+def test_a_change_leaves_a_row_that_says_who_and_what(api: Running, route: Route) -> None:
+    action, prepare = RECIPES[name(route)]
+    ask = prepare(api)
+    before = newest(api.appliance.store)
+    answer = ask()
+    assert answer.status < 400, answer.body
+    with api.appliance.store.read() as db:
+        found = [row for row in rows(db, before) if row.action == action and row.actor.user_id is not None]
+    assert len(found) == 1
+    assert found[0].outcome == "success"
+    assert found[0].actor.ip == "127.0.0.1"
+    assert found[0].actor.user_id == me(api)["id"]
+    assert found[0].actor.key_id == (me(api)["key_id"] if route.path.startswith("/api/") else None)
+    assert found[0].target.id is not None
+
+
+def me(api: Running) -> dict[str, str]:
+    shown: dict[str, str] = api.ask("GET", "/api/v1/me").json
+    return shown
+
+
+@pytest.mark.parametrize("route", [route for route in CHANGING if route.writes], ids=name)
+def test_a_refused_change_leaves_none(api: Running, route: Route) -> None:
+    before = newest(api.appliance.store)
+    missing = route.path.replace("{id}", "none").replace("{token}", "none")
+    api.ask(route.method, missing, {"unknown": 1} if route.body else None)
+    with api.appliance.store.read() as db:
+        assert not [row for row in rows(db, before) if row.outcome == "success"]

@@ -25,6 +25,8 @@ from secureai_appliance.governance import audit, chain
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.limits import PERSIST_SECONDS
+from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.bundled import place_bundled
@@ -89,6 +91,7 @@ class Appliance:
         settings, clock = self.settings, self._clock
         self.first_start = self._prepare()
         self.configs = Configs(self.store, self.sealer)
+        self.quotas = Quotas(self.store, self.configs, clock)
         self.models = Models(
             self.store,
             clock,
@@ -110,6 +113,7 @@ class Appliance:
             sign_ins=SignIns(self.store, clock, self.sealer),
             configs=self.configs,
             addresses=Addresses(clock),
+            quotas=self.quotas,
             models=self.models,
             metrics=self._metrics,
             readiness=readiness,
@@ -117,6 +121,7 @@ class Appliance:
         self._server = Server(parts, self._socket)
         self._stopping = threading.Event()
         self._minding = threading.Thread(target=self._mind_models, name="mind models", daemon=True)
+        self._counting = threading.Thread(target=self._keep_counts, name="keep counts", daemon=True)
 
     @property
     def address(self) -> str:
@@ -133,6 +138,7 @@ class Appliance:
         self._server.start(ended)
         self._lock.note(self.address)
         self._minding.start()
+        self._counting.start()
         log.info("serving on %s, data in %s", self.address, self._data.root)
 
     def stop(self) -> None:
@@ -140,6 +146,7 @@ class Appliance:
         self._stopping.set()
         self._server.stop(GRACE_SECONDS)
         self.models.close(timeout=2.0)
+        self._write_counts()
         self._note_stop()
         self.store.close()
         self._lock.release()
@@ -172,6 +179,16 @@ class Appliance:
                 self.models.unload_idle()
             except ServiceUnavailable as failure:
                 log.warning("idle models could not be looked for: %s", failure.message)
+
+    def _keep_counts(self) -> None:
+        while not self._stopping.wait(PERSIST_SECONDS):
+            self._write_counts()
+
+    def _write_counts(self) -> None:
+        try:
+            self.quotas.persist()
+        except ServiceUnavailable as failure:
+            log.warning("what was counted could not be written: %s", failure.message)
 
     def _queues(self) -> Iterator[QueueDepth]:
         for name, loaded in self.models.in_memory().items():

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from secureai_appliance import __version__
@@ -14,6 +15,7 @@ from secureai_appliance.cli import cli
 from secureai_appliance.conversations.messages import DEFAULTS
 from secureai_appliance.core import errors
 from secureai_appliance.governance.configs import table_as_markdown as config_table_as_markdown
+from secureai_appliance.governance.tiers import Tiers
 from secureai_appliance.web.route import Access
 from secureai_appliance.web.routes import route_table
 
@@ -63,6 +65,15 @@ def test_every_link_leads_to_something(name: str) -> None:
 
 def test_the_documented_settings_are_the_real_ones() -> None:
     assert config_table_as_markdown() in read("docs/operations.md")
+
+
+def test_the_documented_tiers_are_the_real_ones() -> None:
+    rows = re.findall(
+        r"^\| (free|standard|professional|enterprise) \| (.*) \|$", read("docs/operations.md"), re.MULTILINE
+    )
+    documented = {tier: [int(cell.replace(",", "")) for cell in cells.split(" | ")] for tier, cells in rows}
+    defaults = msgspec.to_builtins(Tiers())
+    assert documented == {tier: [n for n in bounds.values() if n is not None] for tier, bounds in defaults.items()}
 
 
 def test_every_command_has_help() -> None:

@@ -9,8 +9,10 @@ from collections import Counter
 
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import RateLimitExceeded
+from secureai_appliance.governance.limits import MINUTE, Standing
+from secureai_appliance.governance.tiers import MOST
 
-MINUTE = 60
+_NAME = "failed-authentications-minute"
 _MOST_ADDRESSES = 50_000
 _ALL_OTHERS = "others"
 
@@ -38,10 +40,15 @@ class Addresses:
                 return
         raise exceeded(math.ceil((now // MINUTE + 1) * MINUTE - now))
 
-    def remaining(self, client: str, most: int) -> int:
-        """How many more failures there may be in this minute."""
+    def standing(self, client: str, most: int) -> Standing:
+        """How this minute stands for an address."""
+        now = self._clock.now()
         with self._lock:
-            return max(0, most - self._failures_of(self._clock.now())[self._place(client)])
+            used = self._failures_of(now)[self._place(client)]
+        reset = int(now // MINUTE + 1) * MINUTE
+        if not most:
+            return Standing(_NAME, None, used, MOST, reset, MINUTE, now)
+        return Standing(_NAME, most, used, max(0, most - used), reset, MINUTE, now)
 
     def _failures_of(self, now: float) -> Counter[str]:
         minute = int(now // MINUTE)

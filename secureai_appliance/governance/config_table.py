@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from secureai_appliance.governance.tiers import Tiers
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -42,6 +44,7 @@ class Setting:
 
 
 SETTINGS: tuple[Setting, ...] = (
+    Setting("limits.enabled", bool, True, "Whether users have limits; they are counted either way."),
     Setting(
         "limits.failed_authentications_per_minute",
         Annotated[int, Meta(ge=0, le=1_000_000)],
@@ -49,4 +52,5 @@ SETTINGS: tuple[Setting, ...] = (
         "Requests with a missing or wrong credential that one address may make in a minute before they are answered "
         "with 429; 0: any number. A valid credential is never refused by it.",
     ),
+    Setting("limits.tiers", Tiers, Tiers(), "How much each tier allows; null: no limit."),
 )

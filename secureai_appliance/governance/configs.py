@@ -15,7 +15,7 @@ import msgspec
 
 from secureai_appliance.core import decoding
 from secureai_appliance.core.clock import rfc3339
-from secureai_appliance.core.errors import NotFound, ValidationError
+from secureai_appliance.core.errors import NotFound, ServiceUnavailable, ValidationError
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import Actor
@@ -76,13 +76,18 @@ class Configs:
 
     def values(self) -> Mapping[str, Any]:
         """Every setting's value now, of its declared type: one consistent state."""
-        version = self._store.version()
         cached, values = self._cached
-        if cached != version:
-            # the version first: what is written in between only makes the next call read again
-            with self._store.read() as db:
-                values = self._read(db)
-            self._cached = (version, values)
+        try:
+            version = self._store.version()
+            if cached != version:
+                # the version first: what is written in between only makes the next call read again
+                with self._store.read() as db:
+                    values = self._read(db)
+                self._cached = (version, values)
+        except ServiceUnavailable:
+            # while storage can't be read the last that was known counts: every answer needs some of it
+            if not values:
+                raise
         return values
 
     def value(self, key: str) -> Any:

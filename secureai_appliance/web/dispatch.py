@@ -21,6 +21,8 @@ from secureai_appliance.core.errors import (
     ServiceUnavailable,
     ValidationError,
 )
+from secureai_appliance.governance.addresses import exceeded
+from secureai_appliance.governance.limits import Refused
 from secureai_appliance.web import body, idempotency, query, responses
 from secureai_appliance.web.answers import Outcome, Stream
 from secureai_appliance.web.cookies import require_same_origin
@@ -43,6 +45,7 @@ _IGNORED_BYTES = 512
 _IGNORED_NAME = 40  # characters: even as four escaped bytes each they leave room
 _HOUR = 3600
 _CLIENT_CLOSED_REQUEST = 499
+_NOT_MODIFIED = 304
 
 
 class Dispatcher:
@@ -75,13 +78,18 @@ class Dispatcher:
         exchange.caller = self._authenticate(route, exchange)
         if route.page and exchange.caller is None and route.access is not Access.PUBLIC:
             return Reply(303, {"Location": sign_in_address(exchange.method, environ)})
+        if exchange.caller is not None:
+            self._admit(exchange, route, exchange.caller)
         if route.streams:
             self._take_place(exchange)
         raw, request = self._decode(exchange, route, arguments)
         reply = self._run(exchange, route, request, raw)
         if request.ignored:
             reply.headers["X-SecureAI-Ignored"] = _ignored_header(request.ignored)
-        return responses.not_modified(reply, environ.get("HTTP_IF_NONE_MATCH"))
+        reply = responses.not_modified(reply, environ.get("HTTP_IF_NONE_MATCH"))
+        if reply.status == _NOT_MODIFIED and exchange.lease is not None:
+            exchange.lease.give_back()
+        return reply
 
     # which route
 
@@ -109,7 +117,7 @@ class Dispatcher:
     # who asks
 
     def _authenticate(self, route: Route, exchange: Exchange) -> Caller | None:
-        """The caller, allowed to do this; None where anybody is, and for a page that needs a sign-in first."""
+        """The caller; None where anybody is, and for a page that needs a sign-in first."""
         settings = self._parts.settings
         if route.access is Access.PUBLIC or (route.public_if and getattr(settings, route.public_if)):
             return None
@@ -121,11 +129,20 @@ class Dispatcher:
             )
             failure.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')
             raise
-        if caller is None:
-            return None
+        return None if caller is None else dataclasses.replace(caller, ip=exchange.client)
+
+    def _admit(self, exchange: Exchange, route: Route, caller: Caller) -> None:
+        """Count the request, also one that turns out to be forbidden or wrong."""
+        if route.limit != "none" and not route.page:
+            try:
+                lease = self._parts.quotas.admit(caller.user_id, caller.tier, completion=route.limit == "completions")
+            except Refused as refused:
+                exchange.standing = refused.standing
+                raise exceeded(refused.standing.retry_after) from None
+            exchange.lease = lease
+            exchange.on_close(lease.release)
         if isinstance(route.access, str):
             caller.require(route.access)
-        return dataclasses.replace(caller, ip=exchange.client)
 
     def _key_holder(self, environ: dict[str, Any]) -> Caller:
         # a cookie is for the pages alone: no other site's page can make a browser call the API with it

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.governance.limits import Lease, Standing
 from secureai_appliance.web.route import Route
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,10 @@ class Exchange:
     """Monotonic seconds."""
     route: Route | None = None
     caller: Caller | None = None
+    lease: Lease | None = None
+    """The caller's place in the limits, where the route counts."""
+    standing: Standing | None = None
+    """The window that refused the request."""
     status: int = 0
     _releases: list[Callable[[], None]] = field(default_factory=list)
 

@@ -53,7 +53,7 @@ class Gateway:
         """Set: new requests are refused."""
         self.ending = threading.Event()
         """Set: what still runs ends at once."""
-        self.header_sources: list[HeaderSource] = []
+        self.header_sources: list[HeaderSource] = [self._limit_headers]
         self._dispatcher = Dispatcher(parts, routes, self.ending.is_set)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -127,6 +127,15 @@ class Gateway:
         for source in () if bare else self.header_sources:
             headers.update(source(exchange))
         return [*headers.items(), *(("Set-Cookie", value) for value in reply.cookies)]
+
+    def _limit_headers(self, exchange: Exchange) -> Mapping[str, str]:
+        """How the caller's limits stand; of a request without one, those of its address."""
+        if exchange.standing is not None:
+            return exchange.standing.headers()
+        if exchange.lease is not None:
+            return exchange.lease.nearest().headers()
+        most = self._parts.configs.value("limits.failed_authentications_per_minute")
+        return self._parts.addresses.standing(exchange.client, most).headers()
 
     def _record(self, exchange: Exchange) -> None:
         seconds = self._clock.monotonic() - exchange.started

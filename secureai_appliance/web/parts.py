@@ -12,6 +12,7 @@ from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
 from secureai_appliance.web.metrics import Metrics
@@ -42,6 +43,7 @@ class Parts:
     addresses: Addresses
     sealer: Sealer
     sign_ins: SignIns
+    quotas: Quotas
     models: Models
     metrics: Metrics
     readiness: Callable[[], list[Check]]

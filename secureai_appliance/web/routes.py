@@ -14,6 +14,7 @@ from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
 from secureai_appliance.governance.configs import Config, ConfigsExport, ConfigsPatch, ConfigValue
+from secureai_appliance.governance.quotas import LimitState
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.store import ListQuery, Page
@@ -50,6 +51,7 @@ def route_table() -> tuple[Route, ...]:
         Route("POST", "/api/v1/models/{id}/unload", models.unload, "models:write", "Take a model out of memory", "Models", answer=Model, errors=(404, 409)),
 
         Route("GET", "/api/v1/me", me.show, Access.SIGNED_IN, "Who the caller is", "Users", answer=Me),
+        Route("GET", "/api/v1/me/limits", me.limits, Access.SIGNED_IN, "The caller's limits, and what is left of them", "Users", answer=LimitState),
         Route("GET", "/api/v1/keys", keys.index, "keys:read", "The caller's keys", "API keys", query=ListQuery, answer=Page[Key]),
         Route("POST", "/api/v1/keys", keys.create, "keys:write", "Make a key; it is shown this once", "API keys", body=KeyCreate, example={"name": "reports"}, answer=KeyCreated, status=201, writes=True, secret_field="key", errors=(409, 422)),
         Route("GET", "/api/v1/keys/{id}", keys.show, "keys:read", "One key", "API keys", answer=Key, errors=(404,)),

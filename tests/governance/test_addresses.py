@@ -17,7 +17,7 @@ def test_exactly_as_many_failures_as_allowed_pass_in_a_minute() -> None:
     counted = Addresses(clock)
     for left in (2, 1, 0):
         counted.failed("10.0.0.1", 3)
-        assert counted.remaining("10.0.0.1", 3) == left
+        assert counted.standing("10.0.0.1", 3).remaining == left
     with pytest.raises(RateLimitExceeded) as caught:
         counted.failed("10.0.0.1", 3)
     assert caught.value.retry_after == 23

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.tiers import Bounds
 from secureai_appliance.store import Store
+
+_MANY = dict.fromkeys(Bounds.__struct_fields__, 1_000_000)
 
 
 def lift_limits(store: Store, configs: Configs) -> None:
     """Bounds that no test reaches; everything is still counted."""
+    tiers = dict.fromkeys(("free", "standard", "professional", "enterprise"), _MANY)
     with store.transaction() as tx:
-        configs.patch(tx, SYSTEM, {"limits.failed_authentications_per_minute": 1_000_000})
+        configs.patch(tx, SYSTEM, {"limits.failed_authentications_per_minute": 1_000_000, "limits.tiers": tiers})

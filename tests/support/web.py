@@ -24,6 +24,7 @@ from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import ListQuery, Store
 from secureai_appliance.web import health
@@ -353,6 +354,7 @@ def parts_on(
 ) -> Parts:
     """The parts of an appliance without models."""
     sealer = Sealer(bytes(32))
+    configs = Configs(store, sealer)
     return Parts(
         settings=settings or Settings(),
         data=data,
@@ -360,8 +362,9 @@ def parts_on(
         store=store,
         sealer=sealer,
         sign_ins=SignIns(store, clock, sealer),
-        configs=Configs(store, sealer),
+        configs=configs,
         addresses=Addresses(clock),
+        quotas=Quotas(store, configs, clock),
         models=cast(Any, None),
         metrics=Metrics(),
         readiness=checks,

@@ -1,0 +1,131 @@
+"""What each user may do: the settings' tiers, a user's own bounds, and the counters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from secureai_appliance.core.clock import Clock, rfc3339
+from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.limits import Lease, Limits, Refused, Standing
+from secureai_appliance.governance.tiers import Bounds, Overrides
+from secureai_appliance.store import Store
+
+log = logging.getLogger(__name__)
+
+_NO_BOUNDS = Bounds()
+
+
+class WindowState(msgspec.Struct, kw_only=True):
+    """One window; `limit` null: there is none. It is counted anew from `resets_at` on."""
+
+    name: str
+    limit: int | None
+    used: int
+    remaining: int | None
+    resets_at: str
+
+
+class AtOnce(msgspec.Struct, kw_only=True):
+    """How much runs at the same time; `limit` null: as much as there is room for."""
+
+    name: str
+    limit: int | None
+    running: int
+
+
+class LimitState(msgspec.Struct, kw_only=True):
+    """A user's limits and what is left of them."""
+
+    tier: str
+    enabled: bool
+    windows: list[WindowState]
+    concurrent: list[AtOnce]
+
+
+class Quotas:
+    """The limits of all users. Safe to use from any thread."""
+
+    def __init__(self, store: Store, configs: Configs, clock: Clock) -> None:
+        self.limits = Limits(clock)
+        self.reached: Callable[[str, Standing], None] = lambda user_id, standing: None
+        """Told once for each window of a user that refuses something: the event `limit.reached`."""
+        self._store = store
+        self._configs = configs
+        self._cached: tuple[int, dict[str, Overrides]] = (-1, {})
+        with store.read() as db:
+            self.limits.restore(db)
+
+    def admit(self, user_id: str, tier: str, *, completion: bool) -> Lease:
+        """Count a request. Raises Refused."""
+        try:
+            return self.limits.admit(user_id, self.bounds(user_id, tier), completion=completion)
+        except Refused as refused:
+            self.tell(user_id, refused)
+            raise
+
+    def tell(self, user_id: str, refused: Refused) -> None:
+        """Pass the first refusal of a window on to `reached`."""
+        if refused.first:
+            self.reached(user_id, refused.standing)
+
+    def bounds(self, user_id: str, tier: str) -> Bounds:
+        """What counts for this user now."""
+        values = self._configs.values()
+        if not values["limits.enabled"]:
+            return _NO_BOUNDS
+        bounds: Bounds = getattr(values["limits.tiers"], tier)
+        own = self._overrides().get(user_id)
+        return bounds if own is None else own.over(bounds)
+
+    def state(self, user_id: str, tier: str) -> LimitState:
+        """For `/me/limits`."""
+        bounds = self.bounds(user_id, tier)
+        requests, completions = self.limits.running(user_id)
+        return LimitState(
+            tier=tier,
+            enabled=self._configs.value("limits.enabled"),
+            windows=[_shown(standing) for standing in self.limits.standings(user_id, bounds)],
+            concurrent=[
+                AtOnce(name="concurrent-requests", limit=bounds.concurrent_requests, running=requests),
+                AtOnce(name="concurrent-completions", limit=bounds.concurrent_completions, running=completions),
+            ],
+        )
+
+    def persist(self) -> None:
+        """Write the counters, if there is anything new. Raises ServiceUnavailable; nothing is forgotten then."""
+        if self.limits.changed:
+            with self._store.transaction() as tx:
+                self.limits.persist(tx)
+
+    def _overrides(self) -> dict[str, Overrides]:
+        cached, overrides = self._cached
+        version = self._store.version()
+        if cached != version:
+            with self._store.read() as db:
+                rows = db.all("SELECT id, limits FROM users WHERE limits IS NOT NULL")
+            overrides = {user_id: own for user_id, text in rows if (own := _read(user_id, text)) is not None}
+            self._cached = (version, overrides)
+        return overrides
+
+
+def _read(user_id: str, text: str) -> Overrides | None:
+    try:
+        return msgspec.json.decode(text, type=Overrides)
+    except msgspec.MsgspecError as cause:
+        # another version of the program wrote it: the tier's bounds count
+        log.error("the limits of user %s are not used: %s", user_id, cause)
+        return None
+
+
+def _shown(standing: Standing) -> WindowState:
+    limited = standing.limit is not None
+    return WindowState(
+        name=standing.name,
+        limit=standing.limit,
+        used=standing.used,
+        remaining=standing.remaining if limited else None,
+        resets_at=rfc3339(standing.reset),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ class Run:
         waiting = self._waiting()
         if waiting is None:
             return None
-        return self._tell(f"queued position={waiting.position} eta={round(waiting.eta_seconds)}")
+        return self._tell(f"queued position={waiting.position} eta={max(1, math.ceil(waiting.eta_seconds))}")
 
     def close(self) -> None:
         """Stop wherever it stands. More than once is harmless."""

@@ -14,10 +14,11 @@ from secureai_appliance.inference.cores import usable_cores
 from secureai_appliance.inference.generation import Generation, GenerationRequest
 from secureai_appliance.inference.gguf import GgufInfo
 from secureai_appliance.inference.library import LoadFailure
+from secureai_appliance.inference.limits import Limits, QueueState
 from secureai_appliance.inference.memory import available_memory, predict, require_memory
 from secureai_appliance.inference.model import LoadedModel, describe_model
 from secureai_appliance.inference.prefixes import Prefixes
-from secureai_appliance.inference.runner import Limits, Parts, QueueState, Runner
+from secureai_appliance.inference.runner import Parts, Runner
 from secureai_appliance.inference.stops import StopMatcher
 from secureai_appliance.inference.template import ChatTemplate
 from secureai_appliance.inference.tokens import Vocabulary

@@ -20,44 +20,24 @@ from secureai_appliance.inference.cores import SpareCores
 from secureai_appliance.inference.fairness import Ledger, Room, victims, yields_cells
 from secureai_appliance.inference.generation import FinishReason, Generation, GenerationRequest, Queued, Started
 from secureai_appliance.inference.library import Library
+from secureai_appliance.inference.limits import Limits, QueueState
 from secureai_appliance.inference.prefixes import Prefixes, RetentionBudget
 from secureai_appliance.inference.sampling import Sampler
 from secureai_appliance.inference.sequence import Sequence
-from secureai_appliance.inference.step import Work, plan
+from secureai_appliance.inference.step import Work, plan, reading, urgent
 from secureai_appliance.inference.threads import ThreadChooser
 from secureai_appliance.inference.tokens import Vocabulary
-from secureai_appliance.inference.waiting import WaitingList, estimate, retry_after
+from secureai_appliance.inference.waiting import Pace, WaitingList, estimates, retry_after
 
 _log = logging.getLogger(__name__)
 
 # cells are reserved in steps of this many tokens: most clients name no `max_tokens`, and few answers are long
 GROWTH = 256
-_SMOOTHING = 0.1
-_FIRST_GUESS = 0.05
 # seconds between two looks at what else runs on the machine, and the part of a core that counts as free
 _LOOK_AROUND = 0.3
 _FREE_CORE = 0.85
 # seconds after which those who wait get a new estimate
 _TELL_EVERY = 0.5
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Lengths and chunks are in tokens; a request that waits longer than `max_wait_seconds` is given up.
-
-    `mixed_chunk` None: by measured step time. A step is computed by `threads[0]` to `threads[1]` threads, and by
-    `fixed_threads` when it must be repeatable.
-    """
-
-    context_length: int
-    kv_tokens: int
-    slots: int
-    alone_chunk: int
-    mixed_chunk: int | None
-    max_waiting: int
-    max_wait_seconds: float
-    threads: tuple[int, int]
-    fixed_threads: int
 
 
 @dataclass(frozen=True)
@@ -68,17 +48,6 @@ class Parts:
     vocabulary: Vocabulary
     context: Context
     prefixes: Prefixes
-
-
-@dataclass(frozen=True)
-class QueueState:
-    """How many run and wait, of how many slots; steps computed so far; KV tokens reserved."""
-
-    running: int
-    waiting: int
-    slots: int
-    steps: int
-    kv_tokens: int
 
 
 class Runner:
@@ -100,7 +69,7 @@ class Runner:
         self._closing = False
         self._steps = 0
         self._arrivals = 0
-        self._step_seconds = _FIRST_GUESS
+        self._pace = Pace()
         self._chunks = ChunkSizer(limits.alone_chunk)
         self._threads = ThreadChooser(limits.threads[1], limits.threads[0])
         self._spare_cores = SpareCores()
@@ -116,7 +85,7 @@ class Runner:
             if self._waiting.full(request.fairness_key, self._free_slots()):
                 raise ServiceUnavailable(
                     f"The model is busy: {len(self._waiting)} requests are waiting.",
-                    retry_after=retry_after(self._eta(len(self._waiting) + 1)),
+                    retry_after=retry_after(self._etas()[-1]),
                 )
             generation = Generation(self.wake)
             self._ledger.arrive(request.fairness_key, {s.key for s in [*self._running, *self._waiting]})
@@ -189,7 +158,7 @@ class Runner:
         for sequence in self._waiting.take(lambda s: not s.started and s.submitted_at < latest):
             error = ServiceUnavailable(
                 f"The model is busy: the request waited for more than {self._limits.max_wait_seconds:g} seconds.",
-                retry_after=retry_after(self._eta(len(self._waiting) + 1)),
+                retry_after=retry_after(self._etas()[-1]),
             )
             self._end(sequence, "error", error)
 
@@ -225,7 +194,7 @@ class Runner:
         self._running.append(sequence)
         self._find_cells(sequence)
         if not sequence.started:
-            sequence.started = True
+            sequence.started, sequence.started_at = True, self._clock.monotonic()
             sequence.sampler = self._make_sampler(sequence)
             sequence.generation.publish(Started(sequence.prompt_length, sequence.cached))
         self.changed.notify_all()
@@ -269,7 +238,9 @@ class Runner:
 
     def _step(self) -> None:
         context = self._context
-        work = plan(self._running, self._chunk(), self._ledger.served)
+        prompts = reading(self._running, self._ledger.served)
+        depth = prompts[0].computed if prompts else 0
+        work = plan(self._running, prompts, self._chunk(prompts, depth))
         context.batch.reset()
         outputs: list[tuple[Sequence, int]] = []
         for item in work:
@@ -278,9 +249,9 @@ class Runner:
             index = context.batch.add(sequence.slot, tokens, sequence.computed, output=item.samples)
             if item.samples:
                 outputs.append((sequence, index))
-        code, seconds = self._compute()
+        code, seconds, threads = self._compute()
         decoding = sum(item.sequence.decoding for item in work)
-        self._chunks.observe(decoding, context.batch.size - decoding, seconds)
+        self._chunks.observe(decoding, context.batch.size - decoding, seconds, depth, threads)
         if code != 0:
             self._abandon(work, code)
             return
@@ -288,23 +259,32 @@ class Runner:
             item.sequence.computed += item.count
             self._ledger.charge(item.sequence.key, item.count, item.sequence.request.weight)
         ended = [(sequence, reason) for sequence, index in outputs if (reason := self._sample(sequence, index))]
-        if len(outputs) == len(work):
-            self._step_seconds += _SMOOTHING * (seconds - self._step_seconds)
+        if decoding:
+            self._pace.observe_step(seconds)
         with self.changed:
             self._steps += 1
             for sequence, reason in ended:
                 self._end(sequence, reason)
             self.changed.notify_all()
 
-    def _chunk(self) -> int:
-        """Prompt tokens of the next step."""
+    def _chunk(self, prompts: list[Sequence], depth: int) -> int:
+        """Prompt tokens of the next step, of which the first stands at `depth`."""
         decoding = sum(sequence.decoding for sequence in self._running)
-        if decoding:
-            return self._limits.mixed_chunk or self._chunks.size(decoding)
-        return self._limits.alone_chunk if self._repeatable() else self._chunks.size(0)
+        if decoding and self._limits.mixed_chunk:
+            return self._limits.mixed_chunk
+        if self._repeatable() and not decoding:
+            return self._limits.alone_chunk
+        first_token = urgent(self._running, prompts)
+        sizes = {
+            threads: self._chunks.size(decoding, depth, threads, urgent=first_token)
+            for threads in self._threads.candidates
+        }
+        # how many threads a step gets depends on its size, and what it costs on them
+        fitting = [size for threads, size in sizes.items() if self._threads.choose(decoding + size) == threads]
+        return max(fitting, default=min(sizes.values()))
 
-    def _compute(self) -> tuple[int, float]:
-        """Decode the batch; llama.cpp's code, and how long it took."""
+    def _compute(self) -> tuple[int, float, int]:
+        """Decode the batch; llama.cpp's code, how long it took, and on how many threads."""
         tokens = self._context.batch.size
         threads = self._limits.fixed_threads if self._repeatable() else self._threads.choose(tokens)
         self._context.set_threads(threads)
@@ -319,7 +299,7 @@ class Runner:
             self._looked_at = now
             if self._spare_cores.since_last_time() >= _FREE_CORE:
                 self._threads.forgive()
-        return code, now - begun
+        return code, now - begun, threads
 
     def _repeatable(self) -> bool:
         """Whether the step is one of a seeded request that runs alone: chunks and threads change the logits."""
@@ -355,6 +335,8 @@ class Runner:
 
     def _end(self, sequence: Sequence, reason: FinishReason, error: ServiceUnavailable | None = None) -> None:
         if sequence in self._running:
+            if reason in ("stop", "length"):
+                self._pace.observe_answer(sequence.sampled, self._clock.monotonic() - sequence.started_at)
             self._leave(sequence, keep=bool(sequence.reuse_key))
         sequence.finish(reason, error)
         self.changed.notify_all()
@@ -378,13 +360,15 @@ class Runner:
         free = (0, 0) if blocked else (self._free_slots(), self._kv_free())
         return Room(limits.slots, limits.kv_tokens, *free)
 
-    def _eta(self, position: int) -> float:
-        remaining = [sequence.remaining for sequence in self._running]
-        return estimate(position, remaining, self._limits.slots, self._step_seconds)
+    def _etas(self) -> list[float]:
+        """When those who wait will start, in their order, and when one would who came now."""
+        running = [self._pace.holds(sequence.sampled, sequence.remaining) for sequence in self._running]
+        waiting = [self._pace.holds(sequence.sampled, sequence.remaining) for sequence in self._waiting.in_order()]
+        return estimates(running, waiting, self._limits.slots)
 
     def _tell_positions(self) -> None:
-        for position, sequence in enumerate(self._waiting.in_order(), start=1):
-            queued = Queued(position, self._eta(position))
+        for position, (sequence, eta) in enumerate(zip(self._waiting.in_order(), self._etas(), strict=False), start=1):
+            queued = Queued(position, eta)
             first_time = sequence.generation.waiting is None and not sequence.started
             sequence.generation.waiting = queued
             if first_time:

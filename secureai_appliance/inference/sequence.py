@@ -34,6 +34,7 @@ class Sequence:
     cached: int = 0
     following: tuple[Sequence, int] | None = None
     started: bool = False
+    started_at: float = 0.0
     sampler: Sampler | None = None
     _text: IncrementalText = field(default_factory=IncrementalText)
     _stops: StopMatcher = field(init=False)

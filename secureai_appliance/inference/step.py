@@ -20,21 +20,39 @@ class Work:
         return self.count == self.sequence.missing
 
 
-def plan(running: Iterable[Sequence], chunk: int, served: Callable[[str], float]) -> list[Work]:
-    """One token of everything that decodes, first, so that no prompt stalls a stream; then up to `chunk` prompt tokens,
-    by priority, then those of the user who was `served` least, then the oldest.
+def reading(running: Iterable[Sequence], served: Callable[[str], float]) -> list[Sequence]:
+    """Whose prompts are to be computed, in order: by priority; then of users whom no answer reaches yet, so that a
+    first token comes before others' next ones; then of the user who was `served` least; then the oldest.
 
     Who waits for cells that another computes has no part in it.
     """
     sequences = list(running)
-    decoding = [Work(sequence, 1) for sequence in sequences if sequence.decoding]
+    hearing = {sequence.key for sequence in sequences if sequence.decoding}
+    prompts = [sequence for sequence in sequences if not sequence.decoding and sequence.following is None]
+    return sorted(prompts, key=lambda s: (s.priority, s.key in hearing, served(s.key), s.arrival))
+
+
+def urgent(running: Iterable[Sequence], prompts: list[Sequence]) -> int:
+    """The prompt tokens that the first of `prompts` still misses if it is for a user who has no answer yet, while
+    others' answers are written; else 0.
+    """
+    if not prompts or prompts[0].sampled:
+        return 0
+    first = prompts[0]
+    hearing = {sequence.key for sequence in running if sequence.decoding and sequence.priority <= first.priority}
+    return first.missing if hearing and first.key not in hearing else 0
+
+
+def plan(running: Iterable[Sequence], prompts: Iterable[Sequence], chunk: int) -> list[Work]:
+    """One token of everything that decodes, first, so that no prompt stalls a stream; then up to `chunk` tokens of
+    `prompts`, in their order.
+    """
+    work = [Work(sequence, 1) for sequence in running if sequence.decoding]
     room = chunk
-    prompts: list[Work] = []
-    reading = [sequence for sequence in sequences if not sequence.decoding and sequence.following is None]
-    for sequence in sorted(reading, key=lambda s: (s.priority, served(s.key), s.arrival)):
+    for sequence in prompts:
         if room == 0:
             break
         count = min(sequence.missing, room)
-        prompts.append(Work(sequence, count))
+        work.append(Work(sequence, count))
         room -= count
-    return decoding + prompts
+    return work

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,6 +12,9 @@ from secureai_appliance.inference.sequence import Sequence
 
 TYPICAL_TOKENS = 256
 MAX_RETRY_AFTER = 600
+_FIRST_GUESS = 0.05
+_SMOOTHING = 0.1
+_FORGETTING = 0.9
 # beyond the bound, a user who has less than this part of it waiting is still let in, until twice the bound wait
 _SMALL_PART = 8
 
@@ -84,19 +88,59 @@ class WaitingList:
         return taken
 
 
-def estimate(position: int, remaining: Iterable[int], slots: int, step_seconds: float) -> float:
-    """Seconds until the request at `position` (1 is next) starts.
+class Pace:
+    """How long answers hold their slots, from those that ended: reading the prompt, steps that others lengthen, all.
 
-    `remaining` holds what each running sequence may still sample, in tokens; nobody is assumed to go on for more than a
-    typical answer. The n-th waiting one follows the n-th that ends; from then on a slot is free once per answer.
+    Until some have, from the steps themselves.
     """
-    ends = sorted(min(tokens, TYPICAL_TOKENS) for tokens in remaining)
-    if len(ends) < slots:
-        ends = [0] * (slots - len(ends)) + ends
-    rounds, place = divmod(position - 1, slots)
-    return (ends[place] + rounds * TYPICAL_TOKENS) * step_seconds
+
+    def __init__(self) -> None:
+        self._step = _FIRST_GUESS
+        self._answers = self._tokens = self._seconds = 0.0
+
+    @property
+    def typical_tokens(self) -> float:
+        """Of an answer."""
+        return self._tokens / self._answers if self._answers else float(TYPICAL_TOKENS)
+
+    @property
+    def token_seconds(self) -> float:
+        """In which a slot gives one token of an answer, its share of the prompt included."""
+        return max(self._step, self._seconds / self._tokens) if self._tokens else self._step
+
+    def observe_step(self, seconds: float) -> None:
+        """A step in which answers got a token."""
+        self._step += _SMOOTHING * (seconds - self._step)
+
+    def observe_answer(self, tokens: int, seconds: float) -> None:
+        """An answer came to its end, and held a slot for so long."""
+        if tokens:
+            self._answers = _FORGETTING * self._answers + 1
+            self._tokens = _FORGETTING * self._tokens + tokens
+            self._seconds = _FORGETTING * self._seconds + seconds
+
+    def holds(self, sampled: int, remaining: int) -> float:
+        """Seconds for which one is expected to hold its slot from now on; nobody longer than a typical answer takes."""
+        left = self.typical_tokens - sampled
+        if left < 1:
+            left = self.typical_tokens  # longer than most: who knows
+        return min(float(remaining), left) * self.token_seconds
+
+
+def estimates(running: Iterable[float], waiting: Iterable[float], slots: int) -> list[float]:
+    """Seconds until each of `waiting` starts, in order, and one that came after them.
+
+    Both are the seconds for which each holds its slot. One starts when a slot is free.
+    """
+    ends = sorted(running)[:slots]
+    ends = [0.0] * (slots - len(ends)) + ends  # in order, so it is a heap
+    starts: list[float] = []
+    for seconds in waiting:
+        starts.append(ends[0])
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return [*starts, ends[0]]
 
 
 def retry_after(seconds: float) -> int:
     """The estimate as a whole number of seconds for `Retry-After`: at least 1."""
-    return max(1, min(MAX_RETRY_AFTER, round(seconds)))
+    return max(1, min(MAX_RETRY_AFTER, math.ceil(seconds)))

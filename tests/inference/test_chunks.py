@@ -55,6 +55,53 @@ def test_a_number_of_answers_not_seen_yet_is_judged_by_the_nearest() -> None:
     assert sum(step > 4 * seconds(4, 0) for step in read(sizer, 4, 500)) == 0
 
 
+def test_long_steps_for_first_tokens_are_few_and_stay_within_the_longest_gap() -> None:
+    sizer = ChunkSizer(128)
+    write(sizer, 4)
+    read(sizer, 4, 500)
+    steps = []
+    for _ in range(200):
+        chunk = sizer.size(4, urgent=60)
+        steps.append(seconds(4, chunk))
+        sizer.observe(4, chunk, steps[-1])
+    long = [number for number, step in enumerate(steps) if step > 4 * seconds(4, 0)]
+    assert long[:4] == [0, 1, 2, 3]
+    assert len(long) <= 4 + 200 / 25
+    assert max(steps) < 0.25
+
+
+def test_a_long_prompt_does_not_use_up_the_long_steps() -> None:
+    sizer = ChunkSizer(128)
+    write(sizer, 4)
+    read(sizer, 4, 500)
+    write(sizer, 4, 1)
+    assert sizer.size(4, urgent=1000) == sizer.size(4)
+    assert sizer.size(4, urgent=60) > 2 * sizer.size(4)
+
+
+def test_a_prompt_that_begins_where_none_was_read_yet_is_read_carefully() -> None:
+    sizer = ChunkSizer(128)
+    write(sizer, 4)
+    read(sizer, 4, 250)
+    assert sizer.size(4, depth=3000) <= sizer.size(4, depth=0) / 2
+    sizer.observe(4, 10, seconds(4, 10), depth=3000)
+    assert sizer.size(4, depth=3000) == sizer.size(4, depth=0)
+
+
+def test_steps_on_fewer_threads_have_prices_of_their_own() -> None:
+    sizer = ChunkSizer(128)
+    for _ in range(20):
+        sizer.observe(4, 0, seconds(4, 0), threads=2)
+        sizer.observe(4, 16, seconds(4, 16), threads=2)
+    sizer.observe(4, 0, seconds(4, 0), threads=2)
+    before = sizer.size(4, threads=2)
+    for _ in range(3):
+        chunk = sizer.size(4, threads=1)
+        assert seconds(4, chunk, load=2.0) < 0.25
+        sizer.observe(4, chunk, seconds(4, chunk, load=2.0), threads=1)
+    assert sizer.size(4, threads=2) == before
+
+
 def test_a_load_that_comes_while_a_prompt_is_read_makes_no_long_gaps() -> None:
     sizer = ChunkSizer(128)
     write(sizer, 16)
@@ -67,7 +114,7 @@ def test_a_load_that_comes_is_not_put_down_to_the_prompt_alone() -> None:
     write(sizer, 4)
     before = len(read(sizer, 4, 1000))
     read(sizer, 4, 2000, load=2.5)
-    assert len(read(sizer, 4, 1000, load=2.5)) <= 1.3 * before
+    assert len(read(sizer, 4, 1000, load=2.5)) <= 1.7 * before
 
 
 def test_one_step_that_was_held_up_changes_little() -> None:

@@ -13,19 +13,20 @@ from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.memory import MemoryNeed, available_memory, predict, require_memory
 from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.inference.sequence import Sequence
-from secureai_appliance.inference.step import plan
-from secureai_appliance.inference.waiting import estimate, retry_after
+from secureai_appliance.inference.step import plan, reading, urgent
+from secureai_appliance.inference.waiting import Pace, estimates, retry_after
 from tests.support.models import CHAT
 
 
-def sequence(arrival: int, prompt: int, *, sampled: int = 0, computed: int = 0) -> Sequence:
-    request = GenerationRequest([1] * prompt)
+def sequence(arrival: int, prompt: int, *, sampled: int = 0, computed: int = 0, key: str = "") -> Sequence:
+    request = GenerationRequest([1] * prompt, fairness_key=key)
     tokens = [1] * (prompt + sampled)
     return Sequence(Generation(lambda: None), request, 100, arrival, 0.0, tokens, computed=computed)
 
 
 def planned(chunk: int, *sequences: Sequence) -> list[tuple[int, int, bool]]:
-    return [(work.sequence.arrival, work.count, work.samples) for work in plan(sequences, chunk, lambda _: 0)]
+    work = plan(sequences, reading(sequences, lambda _: 0), chunk)
+    return [(item.sequence.arrival, item.count, item.samples) for item in work]
 
 
 def test_a_prompt_is_read_in_chunks_and_the_last_one_gives_a_token() -> None:
@@ -48,11 +49,40 @@ def test_a_chunk_that_is_used_up_leaves_later_prompts_for_the_next_step() -> Non
     assert planned(100, sequence(1, 100), sequence(2, 5)) == [(1, 100, True)]
 
 
+def test_the_prompt_of_a_user_who_has_no_answer_yet_comes_before_others_next_ones() -> None:
+    stream = sequence(1, 5, sampled=1, computed=5, key="a")
+    next_one, newcomer = sequence(2, 20, key="a"), sequence(3, 20, key="b")
+    assert planned(25, stream, next_one, newcomer) == [(1, 1, True), (3, 20, True), (2, 5, False)]
+    assert urgent([stream, next_one, newcomer], [newcomer, next_one]) == 20
+    assert not urgent([stream, next_one], [next_one])
+    assert not urgent([newcomer], [newcomer])  # nobody is held up
+
+
+def test_one_who_lost_his_place_in_the_middle_of_an_answer_is_not_urgent() -> None:
+    stream = sequence(1, 5, sampled=1, computed=5, key="a")
+    paused = sequence(2, 5, sampled=20, key="b")
+    assert not urgent([stream, paused], [paused])
+
+
 def test_the_first_in_the_list_takes_the_first_slot_that_ends() -> None:
-    assert estimate(1, [50, 10], slots=2, step_seconds=0.1) == pytest.approx(1.0)
-    assert estimate(2, [50, 10], slots=2, step_seconds=0.1) == pytest.approx(5.0)
-    assert estimate(3, [50, 10], slots=2, step_seconds=0.1) == pytest.approx(1.0 + 25.6)
-    assert estimate(1, [], slots=2, step_seconds=0.1) == 0
+    assert estimates([5.0, 1.0], [10.0, 10.0, 10.0], slots=2) == [1.0, 5.0, 11.0, 15.0]
+    assert estimates([], [], slots=2) == [0.0]
+    assert estimates([3.0], [], slots=2) == [0.0]
+
+
+def test_the_time_in_a_slot_is_learnt_from_answers_that_ended() -> None:
+    pace = Pace()
+    assert pace.holds(0, 1000) == pytest.approx(256 * 0.05)
+    for _ in range(50):
+        pace.observe_step(0.02)
+        pace.observe_answer(100, 6.0)
+    assert pace.holds(0, 1000) == pytest.approx(6.0)
+    assert pace.holds(60, 1000) == pytest.approx(2.4)
+    assert pace.holds(0, 10) == pytest.approx(0.6)
+    assert pace.holds(500, 1000) > 0  # one that went on for longer than most ends some day
+    for _ in range(100):
+        pace.observe_step(0.5)
+    assert pace.holds(0, 1000) == pytest.approx(50.0, rel=0.01)  # a load has come that none has ended under
 
 
 def test_retry_after_is_a_whole_number_of_seconds_within_bounds() -> None:

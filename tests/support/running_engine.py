@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from secureai_appliance.inference.engine import Engine, EngineOptions
-from secureai_appliance.inference.runner import QueueState
+from secureai_appliance.inference.limits import QueueState
 from tests.support.clock import FakeClock
 from tests.support.models import CHAT, PATIENCE, StepGate
 

@@ -118,6 +118,7 @@ class Appliance:
             metrics=self._metrics,
             readiness=readiness,
         )
+        self._refusals = parts.refusals
         self._server = Server(parts, self._socket)
         self._stopping = threading.Event()
         self._minding = threading.Thread(target=self._mind_models, name="mind models", daemon=True)
@@ -153,6 +154,7 @@ class Appliance:
         log.info("stopped")
 
     def _note_stop(self) -> None:
+        self._refusals.flush(self.store, self._clock.now(), unfinished=True)
         try:
             with self.store.transaction() as tx:
                 audit.record(tx, SYSTEM, "system.stopped", "system")
@@ -179,6 +181,7 @@ class Appliance:
                 self.models.unload_idle()
             except ServiceUnavailable as failure:
                 log.warning("idle models could not be looked for: %s", failure.message)
+            self._refusals.flush(self.store, self._clock.now())
 
     def _keep_counts(self) -> None:
         while not self._stopping.wait(PERSIST_SECONDS):

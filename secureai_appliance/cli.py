@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -241,6 +241,44 @@ def key_list(chosen: Settings) -> None:
                 listed.last_used_at or "never",
             )
     _print(table)
+
+
+@cli.group()
+def audit() -> None:
+    """The audit log."""
+
+
+@audit.command("verify")
+@_boot_options("data", "key_file")
+def audit_verify(chosen: Settings) -> None:
+    """Check that the audit log is what was written; says where it is not, and exits with 1 then."""
+    from secureai_appliance.governance import chain
+
+    with _file(chosen) as store:
+        found = chain.verify(store, store.chain_key)
+    for place in found.breaks:
+        click.echo(f"rows {place.first} to {place.last}: {place.kind}")
+    words = "whole" if found.ok else "BROKEN"
+    click.echo(
+        f"{words}: {found.rows} rows checked, {found.dropped} taken by retention; row {found.count} is {found.head}"
+    )
+    if not found.ok:
+        sys.exit(1)
+
+
+@audit.command("export")
+@_boot_options("data", "key_file")
+@click.option("--format", "kind", default="jsonl", show_default=True, type=click.Choice(["jsonl", "csv"]))
+def audit_export(chosen: Settings, kind: Literal["jsonl", "csv"]) -> None:
+    """Print the audit log, oldest row first."""
+    from secureai_appliance.governance import audit as log
+    from secureai_appliance.governance import audit_export
+
+    with _file(chosen) as store:
+        with store.transaction() as tx:
+            log.record(tx, on_command_line("audit export"), "audit.exported", "audit_log", details={"format": kind})
+        for piece in audit_export.pieces(store, log.AuditQuery(), kind):
+            sys.stdout.buffer.write(piece)
 
 
 @cli.group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import apsw
@@ -97,3 +98,18 @@ def test_a_log_that_was_taken_away_is_no_new_log(folder: Path) -> None:
     store, sealer = open_store(Settings(data=str(folder)), SystemClock(), create=False)
     assert not chain.verify(store, sealer.derive("audit")).ok
     store.close()
+
+
+def test_the_log_is_verified_and_exported_by_command(folder: Path) -> None:
+    command(folder, "user", "create", "--email", "a@b.test", "--name", "A", "--role", "user")
+    exported = command(folder, "audit", "export").splitlines()
+    assert [json.loads(line)["action"] for line in exported] == ["user.created", "audit.exported"]
+    assert command(folder, "audit", "export", "--format", "csv").startswith("number,id,timestamp,")
+    assert command(folder, "audit", "verify").startswith("whole: 3 rows")
+    store, _ = open_store(Settings(data=str(folder)), SystemClock(), create=False)
+    with store.transaction() as tx:
+        tx.run("UPDATE audit_log SET outcome = 'failure' WHERE row_id = 1")
+    store.close()
+    done = CliRunner().invoke(cli, ["audit", "verify", "--data", str(folder)])
+    assert done.exit_code == 1
+    assert "rows 1 to 1: altered" in done.output

@@ -11,6 +11,7 @@ ROLES: tuple[str, ...] = get_args(Role)
 TIERS: tuple[str, ...] = get_args(Tier)
 
 PERMISSIONS: dict[str, str] = {
+    "audit:read": "Read, export and verify the audit log",
     "completions:create": "Ask a model for a completion",
     "configs:admin": "See and change the settings of the appliance",
     "embeddings:create": "Turn text into vectors",
@@ -25,6 +26,6 @@ _USER = frozenset({"completions:create", "embeddings:create", "keys:read", "keys
 
 ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
     "admin": frozenset(PERMISSIONS),
-    "auditor": _USER,
+    "auditor": _USER | {"audit:read"},
     "user": _USER,
 }

@@ -95,7 +95,7 @@ def list_page(
     position = _position(query)
     sort, expression, descending = _order(spec, query, position)
     _check_numbers(query, position)
-    conditions, values = _filters(spec, query)
+    conditions, values = filters(spec, query)
     if where:
         conditions, values = [f"({where})", *conditions], [*params, *values]
     filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -152,7 +152,8 @@ def _within(field: str, value: int, maximum: int) -> None:
         raise ValidationError(f"The '{field}' must be at most {maximum}.", field=field, constraint="maximum")
 
 
-def _filters(spec: ListSpec[T], query: ListQuery) -> tuple[list[str], list[Any]]:
+def filters(spec: ListSpec[T], query: ListQuery) -> tuple[list[str], list[Any]]:
+    """What every list filters by, as constant SQL conditions and their parameters. Raises ValidationError."""
     conditions: list[str] = []
     values: list[Any] = []
     if query.created_after is not None:

@@ -84,6 +84,11 @@ class Store:
         return cls(path, options, Writer(writer, clock, patience, chain_key), readers, found)
 
     @property
+    def chain_key(self) -> bytes:
+        """The key of the audit chain; empty when the store was opened without."""
+        return self._writer.chain_key
+
+    @property
     def schema(self) -> int:
         """The schema version that the file has now."""
         return len(migrations.scripts())

@@ -147,7 +147,7 @@ class Writer:
         self._connection = connection
         self._clock = clock
         self._patience = patience
-        self._chain_key = chain_key
+        self.chain_key = chain_key
         self._turn = Turn()
         self._group: _Group | None = None
         self._closed = False
@@ -159,7 +159,7 @@ class Writer:
     def transaction(self) -> Iterator[Transaction]:
         """See `Store.transaction`."""
         group = self._enter()
-        tx = Transaction(self._connection, self._clock, self._chain_key)
+        tx = Transaction(self._connection, self._clock, self.chain_key)
         try:
             yield tx
         except BaseException as error:

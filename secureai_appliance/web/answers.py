@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +19,15 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     cookies: tuple[str, ...] = ()
     """`Set-Cookie` headers: the one header that may be there several times."""
+
+
+@dataclass
+class Download:
+    """A file that is made while it is sent. What fails after the first piece cuts the answer off."""
+
+    pieces: Iterator[bytes]
+    content_type: str
+    filename: str
 
 
 class EventSource(Protocol):
@@ -45,5 +55,5 @@ class Stream:
     """The completion's id (`resp-…`): what a repeated `Idempotency-Key` is told."""
 
 
-Outcome = msgspec.Struct | Answer | Stream | None
+Outcome = msgspec.Struct | Answer | Download | Stream | None
 """A struct becomes JSON with the route's status, None an empty 204."""

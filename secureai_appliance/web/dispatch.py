@@ -18,11 +18,16 @@ from secureai_appliance.core.errors import (
     MethodNotAllowed,
     NotFound,
     NotImplementedMethod,
+    PermissionDenied,
+    RateLimitExceeded,
     ServiceUnavailable,
     ValidationError,
 )
 from secureai_appliance.governance.addresses import exceeded
+from secureai_appliance.governance.audit import Actor
+from secureai_appliance.governance.audit import Outcome as AuditOutcome
 from secureai_appliance.governance.limits import Refused
+from secureai_appliance.governance.refusals import Refusal
 from secureai_appliance.web import body, idempotency, query, responses
 from secureai_appliance.web.answers import Outcome, Stream
 from secureai_appliance.web.cookies import require_same_origin
@@ -75,21 +80,33 @@ class Dispatcher:
         exchange.route = route
         if route.page and exchange.method not in SAFE:
             require_same_origin(environ)
-        exchange.caller = self._authenticate(route, exchange)
+        try:
+            exchange.caller = self._authenticate(route, exchange)
+        except (AuthenticationError, RateLimitExceeded):
+            self._note(exchange, route, "authentication.failed", Actor(ip=exchange.client))
+            raise
         if route.page and exchange.caller is None and route.access is not Access.PUBLIC:
             return Reply(303, {"Location": sign_in_address(exchange.method, environ)})
-        if exchange.caller is not None:
-            self._admit(exchange, route, exchange.caller)
-        if route.streams:
-            self._take_place(exchange)
-        raw, request = self._decode(exchange, route, arguments)
-        reply = self._run(exchange, route, request, raw)
+        try:
+            request, reply = self._attend(exchange, route, arguments)
+        except PermissionDenied:
+            if exchange.caller is not None:
+                self._note(exchange, route, "permission.denied", exchange.caller.actor)
+            raise
         if request.ignored:
             reply.headers["X-SecureAI-Ignored"] = _ignored_header(request.ignored)
         reply = responses.not_modified(reply, environ.get("HTTP_IF_NONE_MATCH"))
         if reply.status == _NOT_MODIFIED and exchange.lease is not None:
             exchange.lease.give_back()
         return reply
+
+    def _attend(self, exchange: Exchange, route: Route, arguments: dict[str, str]) -> tuple[Request[Any, Any], Reply]:
+        if exchange.caller is not None:
+            self._admit(exchange, route, exchange.caller)
+        if route.streams:
+            self._take_place(exchange)
+        raw, request = self._decode(exchange, route, arguments)
+        return request, self._run(exchange, route, request, raw)
 
     # which route
 
@@ -143,6 +160,12 @@ class Dispatcher:
             exchange.on_close(lease.release)
         if isinstance(route.access, str):
             caller.require(route.access)
+
+    def _note(self, exchange: Exchange, route: Route, action: str, actor: Actor) -> None:
+        """For the audit log, by the route's template: ids and secrets may stand in the path itself."""
+        outcome: AuditOutcome = "denied" if action == "permission.denied" else "failure"
+        refusal = Refusal(action, actor, "route", f"{route.method} {route.path}", outcome)
+        self._parts.refusals.note(refusal, self._parts.clock.now())
 
     def _key_holder(self, environ: dict[str, Any]) -> Caller:
         # a cookie is for the pages alone: no other site's page can make a browser call the API with it

@@ -261,6 +261,8 @@ def _success(route: Route, references: dict[type, Schema]) -> Schema:
         response["content"] = {JSON: {"schema": schema}}
     else:
         response["content"] = {route.content_type.partition(";")[0]: {"schema": {"type": "string"}}}
+    for other in route.other_types:
+        response["content"][other] = {"schema": {"type": "string"}}
     if route.streams and route.body is not None and "stream" in route.body.__struct_fields__:
         response["content"]["text/event-stream"] = {
             "schema": {

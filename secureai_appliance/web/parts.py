@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from secureai_appliance.accounts.sign_ins import SignIns
@@ -13,6 +13,7 @@ from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.governance.quotas import Quotas
+from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
 from secureai_appliance.web.metrics import Metrics
@@ -47,3 +48,4 @@ class Parts:
     models: Models
     metrics: Metrics
     readiness: Callable[[], list[Check]]
+    refusals: Refusals = field(default_factory=Refusals)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from secureai_appliance.core.errors import Failure, PreconditionFailed
-from secureai_appliance.web.answers import Answer, Outcome, Stream
+from secureai_appliance.web.answers import Answer, Download, Outcome, Stream
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.route import MB, Route
 
@@ -45,6 +45,19 @@ class Reply:
 
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+class _Pieces:
+    """A file on its way out."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (piece for piece in self._pieces if piece)
+
+    def close(self) -> None:
+        """Nothing is held between two pieces."""
 
 
 class ErrorBody(msgspec.Struct, kw_only=True):
@@ -109,6 +122,9 @@ def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -
         # a proxy that buffers would hold the first token back
         headers["X-Accel-Buffering"] = "no"
         return Reply(200, headers, frames(outcome))
+    if isinstance(outcome, Download):
+        name = {"Content-Disposition": f'attachment; filename="{outcome.filename}"'}
+        return Reply(200, {"Content-Type": outcome.content_type, **name}, _Pieces(outcome.pieces))
     if isinstance(outcome, Answer):
         headers = {"Content-Type": outcome.content_type} if outcome.body or outcome.status == 200 else {}
         return Reply(outcome.status, {**headers, **outcome.headers}, outcome.body, outcome.cookies)

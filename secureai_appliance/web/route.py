@@ -64,6 +64,8 @@ class Route:
     """A boot option; while it is true, `access` is PUBLIC."""
     content_type: str = "application/json"
     """Of a successful answer that is not a stream."""
+    other_types: tuple[str, ...] = ()
+    """Further types that a successful answer may have."""
     max_body: int = MB
     errors: tuple[int, ...] = ()
     """Statuses beyond those that every route may answer."""

@@ -14,6 +14,8 @@ from secureai_appliance.accounts import sessions
 from secureai_appliance.accounts.sessions import Browser, OpenedBy
 from secureai_appliance.accounts.sign_ins import DEVICE_LIFETIME, Attempt
 from secureai_appliance.core.errors import AuthenticationError, Failure, NotFound, RateLimitExceeded, ServiceUnavailable
+from secureai_appliance.governance.audit import Actor
+from secureai_appliance.governance.refusals import Refusal
 from secureai_appliance.store import Transaction
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.cookies import cookie, is_secure, set_cookie
@@ -57,6 +59,8 @@ def sign_in(request: Request[None, None]) -> Answer:
             sent.email.strip(), sent.password, Attempt(counted_as(request.client), mark)
         )
     except (AuthenticationError, RateLimitExceeded, ServiceUnavailable) as failure:
+        if isinstance(failure, AuthenticationError):
+            _note_failure(request, "password")
         return _form(request, return_to, sent.email, failure)
     with request.parts.store.transaction() as tx:
         secret = _open(request, tx, user_id, "password")
@@ -106,7 +110,13 @@ def redeem_link(request: Request[None, None]) -> Answer:
     return go("/", _session_cookie(request, secret))
 
 
+def _note_failure(request: Request[None, None], way: str) -> None:
+    refusal = Refusal("sign_in.failed", Actor(ip=request.client), "sign_in", way, "failure")
+    request.parts.refusals.note(refusal, request.parts.clock.now())
+
+
 def _refused_link(request: Request[None, None], failure: NotFound) -> Answer:
+    _note_failure(request, "link")
     return page(request, "link.html", status=failure.status, refusal=failure.message)
 
 

@@ -19,6 +19,7 @@ from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
+from secureai_appliance.core.network import AddressPolicy, Door, networks
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
 from secureai_appliance.governance import audit, chain
@@ -32,6 +33,7 @@ from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
 from secureai_appliance.models.registry import Models
+from secureai_appliance.models.remotes import Remotes
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Identity, ServeLock, Store, Transaction
 from secureai_appliance.web import idempotency
@@ -92,11 +94,18 @@ class Appliance:
         self.first_start = self._prepare()
         self.configs = Configs(self.store, self.sealer)
         self.quotas = Quotas(self.store, self.configs, clock)
+        self.door = Door(self._outbound)
+        remotes = Remotes(
+            *(self.store, self.sealer, clock, self.door),
+            max_waiting=settings.max_waiting,
+            max_wait=settings.max_wait,
+        )
         self.models = Models(
             self.store,
             clock,
             self._data.models,
             loader(settings),
+            remotes,
             context_length=settings.context_length,
             memory=memory_budget(settings),
             idle_seconds=settings.idle_unload or None,
@@ -179,6 +188,7 @@ class Appliance:
         while not self._stopping.wait(_UPKEEP_SECONDS):
             try:
                 self.models.unload_idle()
+                self.models.remotes.check_due()
             except ServiceUnavailable as failure:
                 log.warning("idle models could not be looked for: %s", failure.message)
             self._refusals.flush(self.store, self._clock.now())
@@ -192,6 +202,13 @@ class Appliance:
             self.quotas.persist()
         except ServiceUnavailable as failure:
             log.warning("what was counted could not be written: %s", failure.message)
+
+    def _outbound(self) -> AddressPolicy:
+        """What the settings say now."""
+        values = self.configs.values()
+        return AddressPolicy(
+            values["outbound.private"], networks(values["outbound.allow"]), networks(values["outbound.deny"])
+        )
 
     def _queues(self) -> Iterator[QueueDepth]:
         for name, loaded in self.models.in_memory().items():

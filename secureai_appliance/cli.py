@@ -295,7 +295,8 @@ def model_list(chosen: Settings) -> None:
     table = Table("id", "kind", "parameters", "quantization", "context", "MB", "state")
     with _file(chosen) as store, store.read() as db:
         for row in catalogue.all_models(db):
-            state = row.failure or ("checked" if row.probed_build else "not checked yet")
+            here = row.failure or ("checked" if row.probed_build else "not checked yet")
+            state = here if row.remote is None else f"remote: {row.remote.base_url}"
             table.add_row(
                 row.id,
                 row.kind,

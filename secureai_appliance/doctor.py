@@ -63,7 +63,7 @@ def examine(settings: Settings, clock: Clock) -> list[Finding]:
 
 def _of_the_file(settings: Settings, clock: Clock, store: Store) -> list[Finding]:
     with store.read() as db:
-        rows = catalogue.all_models(db)
+        rows = [row for row in catalogue.all_models(db) if row.remote is None]
         last_time = db.value("SELECT last_time FROM instance")
     return [
         _attempt("file", lambda: _file(settings, store)),

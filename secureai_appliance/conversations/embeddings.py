@@ -85,30 +85,38 @@ def embed(
 
 
 def _inputs(embedder: Embedder, row: ModelRow, request: EmbeddingRequest) -> list[Tokens]:
+    return [
+        _text(embedder, item, where) if isinstance(item, str) else item for where, item in checked_inputs(row, request)
+    ]
+
+
+def checked_inputs(row: ModelRow, request: EmbeddingRequest) -> list[tuple[str, str | Tokens]]:
+    """The inputs one by one, each with its field: texts, and tokens under the model's own name.
+
+    Raises ValidationError, UnprocessableEntity for tokens under an alias.
+    """
     given = request.input
     items: list[str | int | list[int]] = [given] if isinstance(given, str) else given
     if items and all(isinstance(item, int) for item in items):
-        return [_tokens(row, [item for item in items if isinstance(item, int)], "input", request.model)]
+        return [("input", _tokens(row, [item for item in items if isinstance(item, int)], "input", request.model))]
     if not 1 <= len(items) <= MAX_INPUTS:
         raise ValidationError(
             f"The 'input' field must have 1 to {MAX_INPUTS} entries, not {len(items)}.",
             field="input",
             constraint="length",
         )
-    inputs: list[Tokens] = []
+    inputs: list[tuple[str, str | Tokens]] = []
     for index, item in enumerate(items):
         where = "input" if isinstance(given, str) else f"input.{index}"
         if isinstance(item, int):
             raise ValidationError("The 'input' field mixes texts and tokens.", field=where, constraint="type")
-        inputs.append(
-            _text(embedder, item, where) if isinstance(item, str) else _tokens(row, item, where, request.model)
-        )
+        if item == "":
+            raise ValidationError(f"The '{where}' field must not be empty.", field=where, constraint="min_length")
+        inputs.append((where, item if isinstance(item, str) else _tokens(row, item, where, request.model)))
     return inputs
 
 
 def _text(embedder: Embedder, text: str, where: str) -> Tokens:
-    if text == "":
-        raise ValidationError(f"The '{where}' field must not be empty.", field=where, constraint="min_length")
     try:
         tokens = embedder.tokenize(text)
     except TooManyTokens as cause:

@@ -91,7 +91,7 @@ class Continuation:
         self.model = row.id
         self._caller = caller
         self._request = request
-        self._prompts = _prompts(request, row)
+        self._prompts = prompts_of(request, row)
         self._stops = messages.stops(request)
         self._sampling = messages.sampling(request)
         self._run = Run(handle, clock, self._prepare)
@@ -246,6 +246,12 @@ class Continuation:
 
 def start(models: Models, row: ModelRow, caller: Caller, request: TextRequest, clock: Clock) -> Continuation:
     """Check the request and have its model loaded. Raises what is wrong with the request itself."""
+    refuse_unsupported(request)
+    return Continuation(models.chat(row), row, caller, request, clock)
+
+
+def refuse_unsupported(request: TextRequest) -> None:
+    """Raise UnprocessableEntity for a parameter that can't be honoured."""
     unsupported = {
         "suffix": bool(request.suffix),
         "best_of": request.best_of not in (None, request.n or 1),
@@ -254,10 +260,10 @@ def start(models: Models, row: ModelRow, caller: Caller, request: TextRequest, c
     for name, asked in unsupported.items():
         if asked:
             raise messages.unsupported(name)
-    return Continuation(models.chat(row), row, caller, request, clock)
 
 
-def _prompts(request: TextRequest, row: ModelRow) -> list[Prompt]:
+def prompts_of(request: TextRequest, row: ModelRow) -> list[Prompt]:
+    """The prompts, one by one. Raises ValidationError, UnprocessableEntity for tokens under an alias."""
     given = request.prompt
     prompts: list[Prompt] = []
     if isinstance(given, str):

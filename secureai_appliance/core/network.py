@@ -198,13 +198,13 @@ class Door:
 
     def __init__(
         self,
-        policy: AddressPolicy | None = None,
+        policy: Callable[[], AddressPolicy] = AddressPolicy,
         *,
         resolve: Resolve = system_resolve,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`tls` says which certificates are believed; without it, those that the system believes."""
-        self._policy = policy or AddressPolicy()
+        """`policy` is asked for each request. `tls` says which certificates are believed; without it, those that the system believes."""
+        self._policy = policy
         self._resolve = resolve
         self._tls = tls
         self._tls_lock = threading.Lock()
@@ -249,8 +249,9 @@ class Door:
         checked = [(text, ipaddress.ip_address(text.partition("%")[0])) for text in dict.fromkeys(found)]
         if not checked:
             raise Unreachable(f"The name '{target.host}' has no address.")
+        policy = self._policy()
         for _, address in checked:
-            if not self._policy.permits(address):
+            if not policy.permits(address):
                 raise Blocked(f"'{target.host}' leads to an address that must not be dialled.")
         return [text for text, _ in checked]
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from secureai_appliance.core.network import networks
 from secureai_appliance.governance.tiers import Tiers
 
 
@@ -43,6 +44,15 @@ class Setting:
         return msgspec.json.schema(self.type)
 
 
+def _are_networks(value: Any) -> None:
+    try:
+        networks(value)
+    except ValueError as cause:
+        raise ValueError("must hold addresses or networks such as 10.0.0.0/8.") from cause
+
+
+_Networks = Annotated[list[Annotated[str, Meta(max_length=50)]], Meta(max_length=1000)]
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("limits.enabled", bool, True, "Whether users have limits; they are counted either way."),
     Setting(
@@ -53,4 +63,24 @@ SETTINGS: tuple[Setting, ...] = (
         "with 429; 0: any number. A valid credential is never refused by it.",
     ),
     Setting("limits.tiers", Tiers, Tiers(), "How much each tier allows; null: no limit."),
+    Setting(
+        "outbound.private",
+        bool,
+        True,
+        "Whether the servers that the appliance asks (remote models) may have private and loopback addresses.",
+    ),
+    Setting(
+        "outbound.allow",
+        _Networks,
+        [],
+        "Addresses and networks that may be dialled although other settings forbid them.",
+        check=_are_networks,
+    ),
+    Setting(
+        "outbound.deny",
+        _Networks,
+        [],
+        "Addresses and networks that are not dialled.",
+        check=_are_networks,
+    ),
 )

@@ -13,7 +13,9 @@ from secureai_appliance.core.errors import Conflict, NotFound, UnprocessableEnti
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.inference.gguf import GgufInfo
+from secureai_appliance.models import remote
 from secureai_appliance.models.bundled import BundledModel
+from secureai_appliance.models.remote import Remote, RemotePatch
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
 
 Kind = Literal["chat", "embedding"]
@@ -43,13 +45,14 @@ _ALIASES = "(SELECT json_group_array(x.alias ORDER BY x.alias) FROM model_aliase
 # one row per name: a model under its id, or an alias with the columns of the model that it stands for
 _OF_MODEL = ", ".join("m." + column for column in _STORED.split(", "))
 _NAMES = f"""(
-    SELECT m.row_id * 2 AS row_id, m.id AS name, NULL AS alias_of, m.id, {_ALIASES} AS aliases, {_OF_MODEL}
+    SELECT m.row_id * 2 AS row_id, m.id AS name, NULL AS alias_of, m.id, {_ALIASES} AS aliases,
+        {remote.SHOWN} AS remote, {_OF_MODEL}
     FROM models m
     UNION ALL
-    SELECT a.row_id * 2 + 1, a.alias, m.id, m.id, {_ALIASES}, {_OF_MODEL}
+    SELECT a.row_id * 2 + 1, a.alias, m.id, m.id, {_ALIASES}, {remote.SHOWN}, {_OF_MODEL}
     FROM model_aliases a JOIN models m ON m.id = a.model_id
 )"""  # noqa: S608 (constant columns)
-_COLUMNS = f"name, alias_of, id, aliases, {_STORED}"
+_COLUMNS = f"name, alias_of, id, aliases, remote, {_STORED}"
 
 Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
 Alias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
@@ -81,16 +84,18 @@ class ModelPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     aliases: AliasChanges | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
     settings: ModelSettings | UnsetType = UNSET
+    remote: RemotePatch | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model as stored. `file` is a name in the data folder's `models`."""
+    """A model as stored. `file` is a name in the data folder's `models`, empty for a remote one."""
 
     name: str
     alias_of: str | None
     id: str
     aliases: tuple[str, ...]
+    remote: Remote | None
     kind: Kind
     file: str
     sha256: str
@@ -113,7 +118,8 @@ class Model(msgspec.Struct, kw_only=True):
     """A model, or an alias of one (`alias_of`), as the API shows it: OpenAI's fields and ours.
 
     `context_length` is in tokens, `parameters` a count, `created` Unix seconds. `status`: `available` (checked, not in
-    memory), `loading`, `loaded`, `failed` (with `failure` saying why). A `pinned` model stays in memory.
+    memory), `loading`, `loaded`, `failed` (with `failure` saying why). A `pinned` model stays in memory. `remote`: on
+    which server it runs, if not on this one; of its file nothing is known then.
     """
 
     id: str
@@ -125,13 +131,14 @@ class Model(msgspec.Struct, kw_only=True):
     status: Status
     failure: str | None
     capabilities: list[str]
-    context_length: int
-    parameters: int
-    quantization: str
-    size_bytes: int
-    sha256: str
+    context_length: int | None
+    parameters: int | None
+    quantization: str | None
+    size_bytes: int | None
+    sha256: str | None
     license: str | None
     source: Source
+    remote: Remote | None
     pinned: bool
     settings: ModelSettings
     created_at: str
@@ -147,6 +154,7 @@ class ModelPage(Page[Model], kw_only=True):
 def _row(values: tuple[Any, ...]) -> ModelRow:
     decoded = list(values)
     decoded[3] = tuple(msgspec.json.decode(decoded[3], type=list[str]))
+    decoded[4] = None if decoded[4] is None else msgspec.json.decode(decoded[4], type=Remote)
     decoded[-4], decoded[-3] = bool(decoded[-4]), msgspec.json.decode(decoded[-3], type=ModelSettings)
     return ModelRow(*decoded)
 
@@ -241,10 +249,23 @@ def add(tx: Transaction, model: NewModel, aliases: list[str], actor: Actor = SYS
         *(info.architecture, info.context_length, info.parameters, info.quantization, "imported", model.build),
         *(now, now),
     )
-    for alias in aliases:
-        _add_alias(tx, find(tx, model.id), alias)
     audit.record(tx, actor, "model.imported", "model", model.id, details={"sha256": model.sha256})
-    return find(tx, model.id)
+    return _with_aliases(tx, model.id, aliases)
+
+
+def add_remote(tx: Transaction, model_id: str, kind: Kind, context_length: int | None, aliases: list[str]) -> ModelRow:
+    """Enter a remote model, whose place `remote.insert` enters beside it. Raises Conflict for a name that is taken."""
+    refuse_taken(tx, model_id)
+    now = tx.now()
+    values = (model_id, kind, "", "", 0, "remote", None, "", context_length or 0, 0, "", "remote", None, now, now)
+    tx.run(_INSERT, *values)
+    return _with_aliases(tx, model_id, aliases)
+
+
+def _with_aliases(tx: Transaction, model_id: str, aliases: list[str]) -> ModelRow:
+    for alias in aliases:
+        _add_alias(tx, find(tx, model_id), alias)
+    return find(tx, model_id)
 
 
 def refuse_taken(db: Reader, name: str) -> None:
@@ -269,6 +290,10 @@ def patch(tx: Transaction, row: ModelRow, body: ModelPatch, actor: Actor = SYSTE
             _remove_alias(tx, row, alias)
         for alias in body.aliases.add:
             _add_alias(tx, row, alias)
+    if row.source == "remote" and (body.pinned is not UNSET or body.settings is not UNSET):
+        raise UnprocessableEntity(f"'{row.id}' is not loaded here: only its aliases and 'remote' can be changed.")
+    if body.remote is not UNSET and row.source != "remote":
+        raise UnprocessableEntity(f"'{row.id}' is no remote model.", field="remote", constraint="supported")
     if body.pinned is not UNSET:
         tx.run("UPDATE models SET pinned = ? WHERE id = ?", int(body.pinned), row.id)
     if body.settings is not UNSET:
@@ -368,13 +393,14 @@ def show(row: ModelRow, status: Status, failure: str | None, context_length: int
         status=status,
         failure=failure,
         capabilities=CAPABILITIES[row.kind],
-        context_length=context_length,
-        parameters=row.parameters,
-        quantization=row.quantization,
-        size_bytes=row.size_bytes,
-        sha256=row.sha256,
+        context_length=context_length or None,
+        parameters=row.parameters or None,
+        quantization=row.quantization or None,
+        size_bytes=row.size_bytes or None,
+        sha256=row.sha256 or None,
         license=row.license,
         source=row.source,
+        remote=row.remote,
         pinned=row.pinned,
         settings=row.settings,
         created_at=rfc3339(row.created_at),
@@ -385,15 +411,6 @@ def show(row: ModelRow, status: Status, failure: str | None, context_length: int
 def _values(model: BundledModel) -> tuple[Any, ...]:
     info = model.info
     return (
-        model.id,
-        model.kind,
-        model.file,
-        model.sha256,
-        model.size_bytes,
-        model.owned_by,
-        model.license,
-        info.architecture,
-        info.context_length,
-        info.parameters,
-        info.quantization,
+        *(model.id, model.kind, model.file, model.sha256, model.size_bytes, model.owned_by, model.license),
+        *(info.architecture, info.context_length, info.parameters, info.quantization),
     )

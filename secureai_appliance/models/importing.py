@@ -32,6 +32,7 @@ from secureai_appliance.inference.gguf import GgufInfo, read_gguf
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import Alias, Kind, ModelRow, Name, NewModel
 from secureai_appliance.models.registry import Loader
+from secureai_appliance.models.remote import RemoteCreate
 from secureai_appliance.store import Store
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ _PIECE = 4 * 1024 * 1024
 
 
 class ModelImport(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A model to import: `file` lies in the `import` folder.
+    """A model to add: a `file` that lies in the `import` folder, or a `remote` one.
 
-    `name` becomes the model's id; without it, one is made from the file's name. `sha256`: what the file must have.
+    `name` becomes the model's id; without it, one is made from the file's name, or the model's on the other server.
+    `sha256`: what the file must have.
     """
 
-    file: Annotated[str, Meta(min_length=1, max_length=255)]
+    file: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    remote: RemoteCreate | None = None
     name: Name | None = None
     sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
     aliases: Annotated[list[Alias], Meta(max_length=100)] = []
@@ -74,8 +77,10 @@ class Importer:
 
         Raises NotFound, ValidationError, Conflict (a name, the file itself), UnprocessableEntity (what is wrong).
         """
+        if body.file is None:
+            raise ValidationError("The 'file' field is required.", field="file", constraint="required")
         source = self._source(body.file)
-        model_id = body.name or _id_from(body.file)
+        model_id = body.name or id_from(body.file)
         with self.store.read() as db:
             for name in (model_id, *body.aliases):
                 if name != catalogue.DEFAULT:
@@ -155,7 +160,8 @@ def remove_file(folder: DataFolder, row: ModelRow) -> None:
         log.warning("the file of the model %s can't be deleted: %s", row.id, cause)
 
 
-def _id_from(file: str) -> str:
+def id_from(file: str) -> str:
+    """A model's id from the name of a file, or what another server calls it. Raises ValidationError."""
     stem = file[: -len(".gguf")] if file.lower().endswith(".gguf") else file
     name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:100]
     if not name:

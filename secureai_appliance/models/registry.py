@@ -19,6 +19,7 @@ from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import Kind, ModelRow
 from secureai_appliance.models.handle import Handle, Loaded
+from secureai_appliance.models.remotes import Remotes
 from secureai_appliance.models.room import NoRoom, Room
 from secureai_appliance.store import Store
 
@@ -43,6 +44,15 @@ class Loader:
     load: Callable[[Path, ModelRow], Loaded]
 
 
+def require_kind(row: ModelRow, kind: Kind) -> None:
+    """Raise UnprocessableEntity for a model of another kind."""
+    if row.kind != kind:
+        makes, not_ = ("embeddings", "completions") if kind == "chat" else ("completions", "embeddings")
+        raise UnprocessableEntity(
+            f"The model '{row.name}' makes {makes}, not {not_}.", code="unsupported_model", param="model"
+        )
+
+
 class Models:
     """The models in memory, by id."""
 
@@ -52,6 +62,7 @@ class Models:
         clock: Clock,
         folder: Path,
         loader: Loader,
+        remotes: Remotes,
         *,
         context_length: int,
         memory: int,
@@ -62,6 +73,7 @@ class Models:
         self._clock = clock
         self._folder = folder
         self.loader = loader
+        self.remotes = remotes
         self._context_length = context_length
         self._room = Room(memory)
         self._idle_seconds = idle_seconds
@@ -71,22 +83,18 @@ class Models:
 
     def chat(self, row: ModelRow) -> Handle:
         """The place of a chat model, which is being read from now on. Raises UnprocessableEntity for another kind."""
-        if row.kind != "chat":
-            raise UnprocessableEntity(
-                f"The model '{row.name}' makes embeddings, not completions.", code="unsupported_model", param="model"
-            )
+        require_kind(row, "chat")
         return self._open(row)
 
     def embedding(self, row: ModelRow) -> Handle:
         """The place of an embedding model, which is being read from now on. Raises UnprocessableEntity otherwise."""
-        if row.kind != "embedding":
-            raise UnprocessableEntity(
-                f"The model '{row.name}' makes completions, not embeddings.", code="unsupported_model", param="model"
-            )
+        require_kind(row, "embedding")
         return self._open(row)
 
     def show(self, row: ModelRow) -> catalogue.Model:
         """The model as the API shows it."""
+        if row.source == "remote":
+            return catalogue.show(row, *self.remotes.state(row), row.context_length)
         handle = self._handle(row)
         status = handle.status
         if status == "available" and row.probed_build is None:
@@ -121,6 +129,15 @@ class Models:
         if not self._unload(row.id, handle):
             self.refuse_busy(row)
 
+    def refuse_remote(self, row: ModelRow) -> None:
+        """Raise UnprocessableEntity for a model that is not loaded here."""
+        if row.source == "remote":
+            raise UnprocessableEntity(
+                f"The model '{row.id}' runs on another server, so that this can't be done here.",
+                code="unsupported_model",
+                param="model",
+            )
+
     def refuse_busy(self, row: ModelRow) -> None:
         """Raise Conflict while the model is being read or requests use it."""
         if self._handle(row).busy:
@@ -128,6 +145,7 @@ class Models:
 
     def forget(self, model_id: str) -> None:
         """The model is no more: what is still in memory goes, and what uses it is told."""
+        self.remotes.forget(model_id)
         with self._guard:
             handle = self._handles.pop(model_id, None)
         if handle is not None and (loaded := handle.take()) is not None:
@@ -153,7 +171,7 @@ class Models:
         """Probe the models that no build was seen to run, load the pinned ones; once after start, in its own thread."""
         try:
             with self._store.read() as db:
-                unknown = [row for row in catalogue.all_models(db) if row.probed_build is None]
+                unknown = [row for row in catalogue.all_models(db) if row.file and row.probed_build is None]
             for row in unknown:
                 handle = self._handle(row)
                 if handle.begin(self._clock.monotonic(), load=False):
@@ -168,6 +186,7 @@ class Models:
 
     def close(self, timeout: float) -> None:
         """Cancel what runs and free every model within about `timeout` seconds."""
+        self.remotes.close()
         with self._guard:
             self._closed = True
             handles = list(self._handles.values())
@@ -177,6 +196,7 @@ class Models:
                 loaded.close(timeout)
 
     def _open(self, row: ModelRow, *, at_once: bool = False) -> Handle:
+        self.refuse_remote(row)
         handle = self._handle(row)
         if handle.loaded is None and handle.begin(self._clock.monotonic(), at_once=at_once):
             threading.Thread(

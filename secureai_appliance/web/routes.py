@@ -46,7 +46,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases", "Models", query=ListQuery, answer=ModelPage, openai=True),
         Route("GET", "/api/v1/models/{id}", models.show, "models:read", "One model", "Models", answer=Model, openai=True, errors=(404,)),
         Route("GET", "/api/v1/models/{id}/queue", models.queue, "models:read", "How busy a model is", "Models", answer=models.Queue, errors=(404,)),
-        Route("POST", "/api/v1/models", models.create, "models:write", "Import a model from the import folder", "Models", body=ModelImport, example={"file": "Llama-3.2-3B-Instruct-Q4_K_M.gguf"}, answer=Model, status=201, streams=True, errors=(404, 409, 422, 503)),
+        Route("POST", "/api/v1/models", models.create, "models:write", "Import a model from the import folder, or add a remote one", "Models", body=ModelImport, example={"file": "Llama-3.2-3B-Instruct-Q4_K_M.gguf"}, answer=Model, status=201, streams=True, errors=(404, 409, 422, 503)),
         Route("PATCH", "/api/v1/models/{id}", models.update, "models:write", "Change a model's aliases, pin and settings", "Models", body=ModelPatch, example={"aliases": {"add": ["gpt-5"]}, "pinned": True}, answer=Model, writes=True, errors=(404, 409, 412, 422)),
         Route("DELETE", "/api/v1/models/{id}", models.delete, "models:write", "Remove an imported model and its file", "Models", status=204, errors=(404, 409, 412, 422)),
         Route("POST", "/api/v1/models/{id}/load", models.load, "models:write", "Load a model now", "Models", answer=Model, streams=True, errors=(404, 503)),

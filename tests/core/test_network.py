@@ -118,7 +118,7 @@ def test_a_policy_narrows_and_makes_exceptions(policy: AddressPolicy, address: s
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[::ffff:127.0.0.1]", "localhost"])
 def test_however_an_address_is_written_it_is_checked_as_what_it_is(server: Scripted, host: str) -> None:
     with pytest.raises(Blocked):
-        Door(AddressPolicy(private=False)).request("GET", f"http://{host}:{server.port}/")
+        Door(lambda: AddressPolicy(private=False)).request("GET", f"http://{host}:{server.port}/")
     assert server.heard == []
 
 

@@ -9,9 +9,12 @@ from typing import Any, cast
 import pytest
 
 from secureai_appliance.core.errors import Conflict, ServiceUnavailable, UnprocessableEntity
+from secureai_appliance.core.network import Door
+from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import Kind, ModelPatch, ModelRow
 from secureai_appliance.models.registry import Loaded, Loader, Models
+from secureai_appliance.models.remotes import Remotes
 from secureai_appliance.store import Store
 from tests.support.clock import FakeClock
 
@@ -68,7 +71,8 @@ def fake() -> FakeLoader:
 
 @pytest.fixture
 def models(store: Store, clock: FakeClock, fake: FakeLoader, tmp_path: Path) -> Iterator[Models]:
-    made = Models(store, clock, tmp_path, fake.loader(), context_length=4096, memory=BUDGET, idle_seconds=60)
+    remotes = Remotes(store, Sealer(bytes(32)), clock, Door(), max_waiting=0, max_wait=1)
+    made = Models(store, clock, tmp_path, fake.loader(), remotes, context_length=4096, memory=BUDGET, idle_seconds=60)
     yield made
     made.close(LONG)
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from secureai_appliance.conversations import completions, text_completions
+from secureai_appliance.conversations import completions, remote, text_completions
 from secureai_appliance.conversations.answers import ChatCompletion, Usage
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.running import ClientGone, Comment
@@ -66,7 +66,11 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
     row = _model(request, body.model)
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))
-        completion = completions.start(parts.models, row, request.caller, body, parts.clock)
+        completion = (
+            remote.chat(parts.models.remotes, row, body, parts.clock)
+            if row.source == "remote"
+            else completions.start(parts.models, row, request.caller, body, parts.clock)
+        )
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 
 
@@ -76,7 +80,11 @@ def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream 
     row = _model(request, body.model)
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))
-        completion = text_completions.start(parts.models, row, request.caller, body, parts.clock)
+        completion = (
+            remote.text(parts.models.remotes, row, body, parts.clock)
+            if row.source == "remote"
+            else text_completions.start(parts.models, row, request.caller, body, parts.clock)
+        )
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 
 

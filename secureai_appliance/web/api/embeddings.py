@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from secureai_appliance.conversations import embeddings
+from secureai_appliance.conversations import embeddings, remote_embeddings
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
+from secureai_appliance.conversations.running import ClientGone
 from secureai_appliance.inference.embedder import Abandoned
 from secureai_appliance.models import catalogue
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.api.completions import CLIENT_CLOSED_REQUEST
+from secureai_appliance.web.parts import Parts
 from secureai_appliance.web.request import Request
 
 _POLL = 0.05
@@ -18,6 +20,13 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
     with parts.store.read() as db:
         row = catalogue.find(db, request.body.model)
     with parts.models.held(row):
+        if row.source == "remote":
+            try:
+                return _counted(
+                    parts, remote_embeddings.embed(parts.models.remotes, row, request.body, request.disconnected)
+                )
+            except ClientGone:
+                return Answer(CLIENT_CLOSED_REQUEST)
         handle = parts.models.embedding(row)
         while (loaded := handle.wait(_POLL)) is None:
             if request.disconnected():
@@ -26,5 +35,9 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
             answer = embeddings.embed(embeddings.require_embedder(loaded), row, request.body, request.disconnected)
         except Abandoned:
             return Answer(CLIENT_CLOSED_REQUEST)
-    parts.metrics.tokens_embedded.labels(row.id).inc(answer.usage.prompt_tokens)
+    return _counted(parts, answer)
+
+
+def _counted(parts: Parts, answer: EmbeddingList) -> EmbeddingList:
+    parts.metrics.tokens_embedded.labels(answer.model).inc(answer.usage.prompt_tokens)
     return answer

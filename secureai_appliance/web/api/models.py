@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET
 
+from secureai_appliance.core.errors import ValidationError
 from secureai_appliance.governance import audit
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch, ModelRow
 from secureai_appliance.models.importing import ModelImport
+from secureai_appliance.models.remote import RemoteCreate
 from secureai_appliance.store import ListQuery
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.api.completions import CLIENT_CLOSED_REQUEST
@@ -18,7 +21,7 @@ from secureai_appliance.web.responses import require_match
 _POLL = 0.05
 
 
-class Queue(msgspec.Struct, kw_only=True):
+class Queue(msgspec.Struct):
     """Requests that a model works on, that wait for it, and how many it can work on at once (0: not in memory)."""
 
     running: int
@@ -44,7 +47,11 @@ def show(request: Request[None, None]) -> Model:
 
 
 def create(request: Request[ModelImport, None]) -> Model | Answer:
-    parts = request.parts
+    parts, body = request.parts, request.body
+    if (body.file is None) == (body.remote is None):
+        raise ValidationError("One of the fields 'file' and 'remote' is required.", field="file", constraint="required")
+    if body.remote is not None:
+        return _add_remote(request, body.remote)
     importer = importing.Importer(parts.store, parts.data, parts.models.loader)
     try:
         return parts.models.show(importer.run(request.body, request.disconnected, request.caller.actor))
@@ -52,11 +59,26 @@ def create(request: Request[ModelImport, None]) -> Model | Answer:
         return Answer(CLIENT_CLOSED_REQUEST)
 
 
+def _add_remote(request: Request[ModelImport, None], remote: RemoteCreate) -> Model:
+    parts, body = request.parts, request.body
+    if body.sha256 is not None:
+        raise ValidationError("A remote model has no file to compare.", field="sha256", constraint="exclusive")
+    name = body.name or importing.id_from(remote.model)
+    with parts.store.transaction() as tx:
+        row = parts.models.remotes.add(tx, request.caller.actor, name, remote, list(body.aliases))
+    # asked only now: nothing waits for another server inside a transaction
+    parts.models.remotes.check(row)
+    return parts.models.show(row)
+
+
 def update(request: Request[ModelPatch, None]) -> Model:
     models = request.parts.models
     row = catalogue.find(request.tx, request.path["id"])
     require_match(request, models.show(row))
-    return models.show(catalogue.patch(request.tx, row, request.body, request.caller.actor))
+    changed = catalogue.patch(request.tx, row, request.body, request.caller.actor)
+    if request.body.remote is not UNSET:
+        changed = models.remotes.change(request.tx, request.caller.actor, changed, request.body.remote)
+    return models.show(changed)
 
 
 def delete(request: Request[None, None]) -> None:
@@ -85,6 +107,7 @@ def load(request: Request[None, None]) -> Model | Answer:
 
 def unload(request: Request[None, None]) -> Model:
     row = _row(request)
+    request.parts.models.refuse_remote(row)
     request.parts.models.unload(row)
     _record(request, row, "model.unloaded")
     return request.parts.models.show(row)
@@ -92,6 +115,8 @@ def unload(request: Request[None, None]) -> Model:
 
 def queue(request: Request[None, None]) -> Queue:
     row = _row(request)
+    if row.source == "remote":
+        return Queue(*request.parts.models.remotes.queue(row))
     loaded = request.parts.models.in_memory().get(row.id)
     if not isinstance(loaded, Engine):
         return Queue(running=0, waiting=0, slots=0)

@@ -203,7 +203,7 @@ class Door:
         resolve: Resolve = system_resolve,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`policy` is asked for each request. `tls` says which certificates are believed; without it, those that the system believes."""
+        """`policy` is asked for each request. `tls` says which certificates are believed; without it, the system's."""
         self._policy = policy
         self._resolve = resolve
         self._tls = tls

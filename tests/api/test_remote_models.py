@@ -13,6 +13,7 @@ from tests.support.running import Response, Running, running
 from tests.support.schemas import validate
 from tests.support.scripted import Heard, Line, Scripted, scripted
 
+GREEDY = {"temperature": 0, "seed": 1, "max_tokens": 100}
 SECRET = "canary-key-of-the-other-server"
 
 
@@ -65,12 +66,14 @@ def test_a_stream_of_a_remote_model_comes_token_by_token_under_our_name(near: Ru
 
 def test_tools_and_formats_go_along(near: Running) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    called = near.chat("Call f.", model="far-chat", tools=[tool], tool_choice="required", max_tokens=60)
+    called = near.chat(
+        "Call f.", model="far-chat", tools=[tool], **GREEDY, tool_choice="required", parallel_tool_calls=False
+    )
     assert called.json["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "f", called.body
     assert called.json["choices"][0]["finish_reason"] == "tool_calls"
     schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
     formed = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
-    made = near.chat("Any.", model="far-chat", response_format=formed, max_tokens=60)
+    made = near.chat("Any.", model="far-chat", response_format=formed, **GREEDY)
     assert json.loads(made.json["choices"][0]["message"]["content"])["a"] in {1, 2}
 
 

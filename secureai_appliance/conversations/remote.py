@@ -70,7 +70,7 @@ class _Choice(msgspec.Struct):
     message: _Message | None = None
     delta: _Delta | None = None
     text: str = ""
-    logprobs: msgspec.Raw | None = None
+    logprobs: Any = None
     finish_reason: str | None = None
 
 
@@ -349,11 +349,11 @@ def _reason(reason: str | None) -> FinishReason | None:
     return None if reason is None else known.get(reason, "stop")
 
 
-def _logprobs(model: str, raw: msgspec.Raw | None) -> ChoiceLogprobs | None:
-    if raw is None or bytes(raw) == b"null":
+def _logprobs(model: str, given: Any) -> ChoiceLogprobs | None:
+    if given is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=ChoiceLogprobs)
+        return msgspec.convert(given, ChoiceLogprobs)
     except msgspec.MsgspecError as cause:
         raise garbled(model) from cause
 

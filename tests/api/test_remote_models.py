@@ -93,6 +93,14 @@ def test_text_completions_and_embeddings_go_there_too(api: Running, near: Runnin
     assert far["model"] == "far-embedding"
 
 
+def test_logprobs_of_a_remote_model_come_along(near: Running) -> None:
+    asked = near.chat("Hello", model="far-chat", logprobs=True, top_logprobs=2, max_tokens=3)
+    assert asked.status == 200, asked.body
+    told = asked.json["choices"][0]["logprobs"]["content"]
+    assert len(told) == 3
+    assert all(len(token["top_logprobs"]) == 2 for token in told)
+
+
 def test_their_refusal_is_ours_with_the_same_words(api: Running, near: Running) -> None:
     long = "word " * 5000
     there, here = api.chat(long), near.chat(long, model="far-chat")

@@ -22,12 +22,13 @@ from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnav
 from secureai_appliance.core.network import AddressPolicy, Door, networks
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
-from secureai_appliance.governance import audit, chain
+from secureai_appliance.governance import audit, chain, usage
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.governance.limits import PERSIST_SECONDS
 from secureai_appliance.governance.quotas import Quotas
+from secureai_appliance.governance.usage import Usage
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
 from secureai_appliance.models.bundled import place_bundled
@@ -100,6 +101,7 @@ class Appliance:
             max_waiting=settings.max_waiting,
             max_wait=settings.max_wait,
         )
+        self.usage = Usage(self.store, clock, lambda: self.configs.value("usage.prices"))
         self.models = Models(
             self.store,
             clock,
@@ -123,6 +125,7 @@ class Appliance:
             configs=self.configs,
             addresses=Addresses(clock),
             quotas=self.quotas,
+            usage=self.usage,
             models=self.models,
             metrics=self._metrics,
             readiness=readiness,
@@ -130,6 +133,7 @@ class Appliance:
         self._refusals = parts.refusals
         self._server = Server(parts, self._socket)
         self._stopping = threading.Event()
+        self._forget_at = 0
         self._minding = threading.Thread(target=self._mind_models, name="mind models", daemon=True)
         self._counting = threading.Thread(target=self._keep_counts, name="keep counts", daemon=True)
 
@@ -196,10 +200,27 @@ class Appliance:
     def _keep_counts(self) -> None:
         while not self._stopping.wait(PERSIST_SECONDS):
             self._write_counts()
+            self._forget_usage()
+
+    def _forget_usage(self) -> None:
+        now = int(self._clock.now())
+        if now < self._forget_at:
+            return
+        self._forget_at = now + usage.HOUR
+        try:
+            with self.store.transaction() as tx:
+                usage.retain(
+                    tx,
+                    hours_before=now - self.configs.value("usage.hours_kept") * usage.DAY,
+                    days_before=now - self.configs.value("usage.days_kept") * usage.DAY,
+                )
+        except ServiceUnavailable as failure:
+            log.warning("old usage could not be forgotten: %s", failure.message)
 
     def _write_counts(self) -> None:
         try:
             self.quotas.persist()
+            self.usage.flush()
         except ServiceUnavailable as failure:
             log.warning("what was counted could not be written: %s", failure.message)
 

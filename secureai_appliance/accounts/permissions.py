@@ -20,12 +20,13 @@ PERMISSIONS: dict[str, str] = {
     "metrics:read": "Read the server's metrics",
     "models:read": "List models and see their state",
     "models:write": "Import, change, load, unload and remove models",
+    "usage:read": "See what everybody has used",
 }
 
 _USER = frozenset({"completions:create", "embeddings:create", "keys:read", "keys:write", "models:read"})
 
 ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
     "admin": frozenset(PERMISSIONS),
-    "auditor": _USER | {"audit:read"},
+    "auditor": _USER | {"audit:read", "usage:read"},
     "user": _USER,
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import InternalError
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.inference.generation import Event, Finished, Generation, GenerationRequest, Queued
+from secureai_appliance.inference.generation import Event, Finished, Generation, GenerationRequest, Queued, Started
 from secureai_appliance.inference.tokens import TooManyTokens
 from secureai_appliance.models.registry import Handle
 
@@ -18,6 +18,8 @@ PATIENCE_BEFORE_FIRST_BYTE = 0.6
 # those of one request advance in the same steps: while one is waited for, the others are looked at this often
 _SECONDS_AMONG_SEVERAL = 0.02
 _SECONDS_BETWEEN_COMMENTS = 5.0
+# a cancelled one ends within two steps
+_PATIENCE_FOR_THE_END = 2.0
 
 
 class ClientGone(Exception):
@@ -54,6 +56,7 @@ class Run:
         self._generations: list[Generation] = []
         self._open: list[int] = []
         self._finished: list[Finished] = []
+        self._started: set[int] = set()
         self._tell_at = 0.0
         self.begun = False
 
@@ -118,14 +121,25 @@ class Run:
         return self._tell(f"queued position={waiting.position} eta={max(1, math.ceil(waiting.eta_seconds))}")
 
     def close(self) -> None:
-        """Stop wherever it stands. More than once is harmless."""
+        """Stop wherever it stands, and learn what was used until then. More than once is harmless."""
         for generation in self._generations:
             generation.cancel()
+        deadline = self._clock.monotonic() + _PATIENCE_FOR_THE_END
+        while self._open and (left := deadline - self._clock.monotonic()) > 0:
+            # those of one request are cancelled in the same step
+            index = self._open[0]
+            event = self._generations[index].next(left)
+            if event is None:
+                return
+            self._take(index, event)
 
     def _take(self, index: int, event: Event) -> tuple[int, Event]:
+        if isinstance(event, Started):
+            self._started.add(index)
         if isinstance(event, Finished):
             self._open.remove(index)
-            self._finished.append(event)
+            if index in self._started:
+                self._finished.append(event)
         return index, event
 
     def _waiting(self) -> Queued | None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from secureai_appliance.core.network import networks
+from secureai_appliance.governance.prices import Price
 from secureai_appliance.governance.tiers import Tiers
 
 
@@ -82,5 +83,23 @@ SETTINGS: tuple[Setting, ...] = (
         [],
         "Addresses and networks that are not dialled.",
         check=_are_networks,
+    ),
+    Setting(
+        "usage.days_kept",
+        Annotated[int, Meta(ge=1, le=36_500)],
+        1095,
+        "Days after which the usage of a day is forgotten.",
+    ),
+    Setting(
+        "usage.hours_kept",
+        Annotated[int, Meta(ge=1, le=36_500)],
+        90,
+        "Days after which the usage of an hour is forgotten; that of its day stays.",
+    ),
+    Setting(
+        "usage.prices",
+        dict[Annotated[str, Meta(min_length=1, max_length=200)], Price],
+        {},
+        'What 1,000 tokens cost by the model\'s id, `*` for all others: `{"*": {"prompt": 0.1, "completion": 0.3}}`.',
     ),
 )

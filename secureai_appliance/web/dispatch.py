@@ -224,6 +224,7 @@ class Dispatcher:
             body=value,
             query=struct,
             caller_or_none=exchange.caller,
+            metered=exchange.metered,
             form=form,
             ignored=tuple(ignored) if route.openai else (),
             disconnected=lambda: exchange.disconnected() or self._ending(),

@@ -9,6 +9,7 @@ from typing import Any
 
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.governance.limits import Lease, Standing
+from secureai_appliance.web.request import Metered
 from secureai_appliance.web.route import Route
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Exchange:
     standing: Standing | None = None
     """The window that refused the request."""
     status: int = 0
+    metered: Metered = field(default_factory=Metered)
     _releases: list[Callable[[], None]] = field(default_factory=list)
 
     @property

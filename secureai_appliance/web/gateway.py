@@ -10,6 +10,7 @@ from typing import Any
 
 from secureai_appliance.core.errors import Failure, InternalError, ServiceUnavailable
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.governance.usage import Used
 from secureai_appliance.web import pages, responses
 from secureai_appliance.web.dispatch import METHODS, STOPPING_RETRY_AFTER, Dispatcher
 from secureai_appliance.web.exchange import Exchange
@@ -143,7 +144,19 @@ class Gateway:
         # never the path itself: ids and one-time links stand in it, and secrets that were pasted into the wrong place
         path = exchange.route.path if exchange.route is not None else UNMATCHED
         self._metrics.answered(method, path, exchange.status, seconds)
-        caller = exchange.caller
+        caller, metered = exchange.caller, exchange.metered
+        if caller is not None and exchange.lease is not None:
+            self._parts.usage.add(
+                Used(
+                    caller.user_id,
+                    caller.key_id,
+                    metered.model,
+                    metered.assistant_id,
+                    metered.prompt_tokens,
+                    metered.completion_tokens,
+                    seconds,
+                )
+            )
         access_log.info(
             "%s %s %s %s %d %.1fms %s",
             exchange.id,

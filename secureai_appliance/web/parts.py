@@ -14,6 +14,7 @@ from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
+from secureai_appliance.governance.usage import Usage
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
 from secureai_appliance.web.metrics import Metrics
@@ -45,6 +46,7 @@ class Parts:
     sealer: Sealer
     sign_ins: SignIns
     quotas: Quotas
+    usage: Usage
     models: Models
     metrics: Metrics
     readiness: Callable[[], list[Check]]

@@ -16,6 +16,16 @@ Q = TypeVar("Q")
 
 
 @dataclass
+class Metered:
+    """What a request has used of a model, for the usage. Set by whoever runs the model."""
+
+    model: str = ""
+    assistant_id: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass
 class Request(Generic[B, Q]):
     """`body` and `query` are already decoded into the structs that the route names."""
 
@@ -32,6 +42,8 @@ class Request(Generic[B, Q]):
     """The fields of a form, for a route with `form=True`."""
     transaction_or_none: Transaction | None = None
     ignored: tuple[str, ...] = ()
+    metered: Metered = field(default_factory=Metered)
+    """Where whoever runs a model notes what was used."""
     disconnected: Callable[[], bool] = field(default=lambda: False)
 
     @property

@@ -17,12 +17,13 @@ from secureai_appliance.governance.audit import AuditLog, AuditQuery
 from secureai_appliance.governance.chain import Verification
 from secureai_appliance.governance.configs import Config, ConfigsExport, ConfigsPatch, ConfigValue
 from secureai_appliance.governance.quotas import LimitState
+from secureai_appliance.governance.usage import UsagePage, UsageQuery
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import sign_in, welcome
-from secureai_appliance.web.api import auditlogs, completions, configs, embeddings, keys, me, models, tokenize
+from secureai_appliance.web.api import auditlogs, completions, configs, embeddings, keys, me, models, tokenize, usage
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.pages import HTML
 from secureai_appliance.web.route import KB, MB, Access, Route
@@ -59,6 +60,10 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/keys/{id}", keys.show, "keys:read", "One key", "API keys", answer=Key, errors=(404,)),
         Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Rename a key or move its expiry", "API keys", body=KeyPatch, example={"name": "monthly reports"}, answer=Key, writes=True, errors=(404, 412)),
         Route("DELETE", "/api/v1/keys/{id}", keys.delete, "keys:write", "Revoke a key", "API keys", status=204, writes=True, errors=(404, 412)),
+
+        Route("GET", "/api/v1/usage", usage.index, "usage:read", "Everybody's usage", "Usage", query=UsageQuery, answer=UsagePage),
+        Route("GET", "/api/v1/usage/export", usage.export, "usage:read", "Everybody's usage as CSV", "Usage", query=UsageQuery, content_type=usage.CSV),
+        Route("GET", "/api/v1/me/usage", usage.mine, Access.SIGNED_IN, "The caller's usage", "Usage", query=UsageQuery, answer=UsagePage),
 
         Route("GET", "/api/v1/configs", configs.index, "configs:admin", "All settings, by group", "Settings", query=configs.ConfigQuery, answer=Page[Config]),
         Route("PATCH", "/api/v1/configs", configs.patch, "configs:admin", "Change many settings at once, all or none", "Settings", body=ConfigsPatch, example={"values": {"limits.failed_authentications_per_minute": 120}}, answer=ConfigsExport, writes=True),

@@ -25,6 +25,7 @@ from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.governance.quotas import Quotas
+from secureai_appliance.governance.usage import Usage
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import ListQuery, Store
 from secureai_appliance.web import health
@@ -365,6 +366,7 @@ def parts_on(
         configs=configs,
         addresses=Addresses(clock),
         quotas=Quotas(store, configs, clock),
+        usage=Usage(store, clock, lambda: configs.value("usage.prices")),
         models=cast(Any, None),
         metrics=Metrics(),
         readiness=checks,

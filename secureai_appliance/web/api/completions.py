@@ -16,7 +16,6 @@ from secureai_appliance.conversations.text_completions import TextCompletion, Te
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.web.answers import Answer, Stream
-from secureai_appliance.web.metrics import Metrics
 from secureai_appliance.web.request import Request
 
 T = TypeVar("T")
@@ -101,7 +100,7 @@ def _answer(
     *,
     streamed: bool,
 ) -> T | Stream | Answer:
-    held.callback(_close, completion, request.parts.metrics)
+    held.callback(_close, completion, request)
     try:
         completion.begin()
         if streamed:
@@ -112,8 +111,12 @@ def _answer(
         return Answer(CLIENT_CLOSED_REQUEST)
 
 
-def _close(completion: Generating, metrics: Metrics) -> None:
+def _close(completion: Generating, request: Request[Any, None]) -> None:
     completion.close()
+    metrics, metered = request.parts.metrics, request.metered
+    metered.model = completion.model
     if completion.usage is not None:
+        metered.prompt_tokens = completion.usage.prompt_tokens
+        metered.completion_tokens = completion.usage.completion_tokens
         metrics.tokens_prompt.labels(completion.model).inc(completion.usage.prompt_tokens)
         metrics.tokens_generated.labels(completion.model).inc(completion.usage.completion_tokens)

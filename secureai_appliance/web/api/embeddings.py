@@ -9,7 +9,6 @@ from secureai_appliance.inference.embedder import Abandoned
 from secureai_appliance.models import catalogue
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.api.completions import CLIENT_CLOSED_REQUEST
-from secureai_appliance.web.parts import Parts
 from secureai_appliance.web.request import Request
 
 _POLL = 0.05
@@ -23,7 +22,7 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
         if row.source == "remote":
             try:
                 return _counted(
-                    parts, remote_embeddings.embed(parts.models.remotes, row, request.body, request.disconnected)
+                    request, remote_embeddings.embed(parts.models.remotes, row, request.body, request.disconnected)
                 )
             except ClientGone:
                 return Answer(CLIENT_CLOSED_REQUEST)
@@ -35,9 +34,10 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
             answer = embeddings.embed(embeddings.require_embedder(loaded), row, request.body, request.disconnected)
         except Abandoned:
             return Answer(CLIENT_CLOSED_REQUEST)
-    return _counted(parts, answer)
+    return _counted(request, answer)
 
 
-def _counted(parts: Parts, answer: EmbeddingList) -> EmbeddingList:
-    parts.metrics.tokens_embedded.labels(answer.model).inc(answer.usage.prompt_tokens)
+def _counted(request: Request[EmbeddingRequest, None], answer: EmbeddingList) -> EmbeddingList:
+    request.metered.model, request.metered.prompt_tokens = answer.model, answer.usage.prompt_tokens
+    request.parts.metrics.tokens_embedded.labels(answer.model).inc(answer.usage.prompt_tokens)
     return answer

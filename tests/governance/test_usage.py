@@ -1,0 +1,132 @@
+"""Usage: summed by hour and day, never lost by a failed write."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from secureai_appliance.core.errors import ServiceUnavailable, ValidationError
+from secureai_appliance.governance import usage
+from secureai_appliance.governance.prices import Price
+from secureai_appliance.governance.usage import Usage, UsagePage, UsageQuery, Used
+from secureai_appliance.store import Store
+from tests.support.clock import FakeClock
+
+BEGIN = 1_770_000_000 // 86_400 * 86_400  # 2026-02-02
+PRICES = {"big": Price(prompt=0.5, completion=1.5), "*": Price(prompt=0.1)}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(BEGIN)
+
+
+@pytest.fixture
+def counted(store: Store, clock: FakeClock) -> Usage:
+    return Usage(store, clock, lambda: PRICES)
+
+
+def used(user: str = "usr-a", model: str = "", prompt: int = 0, completion: int = 0, seconds: float = 0.5) -> Used:
+    return Used(user, f"key-{user}", model, "", prompt, completion, seconds)
+
+
+def report(store: Store, clock: FakeClock, query: UsageQuery | None = None, user_id: str | None = None) -> UsagePage:
+    with store.read() as db:
+        return usage.report(db, query or UsageQuery(), clock.now(), user_id=user_id)
+
+
+def test_requests_are_summed_by_hour_and_by_day(store: Store, clock: FakeClock, counted: Usage) -> None:
+    for hour in range(30):
+        clock.set(BEGIN + hour * 3600 + 1800)
+        counted.add(used(model="big", prompt=100, completion=10, seconds=0.1))
+        counted.add(used(user="usr-b", model="small", prompt=7))
+        if hour % 7 == 0:
+            counted.flush()
+    counted.flush()
+    hours = report(store, clock, UsageQuery(interval="hour", page_size=10, page=3))
+    assert (hours.total, len(hours.data), hours.data[0].start) == (30, 10, "2026-02-02T20:00:00Z")
+    days = report(store, clock, UsageQuery(interval="day", group_by="user"))
+    assert [(row.start, row.group, row.requests, row.prompt_tokens) for row in days.data] == [
+        ("2026-02-02T00:00:00Z", "usr-a", 24, 2400),
+        ("2026-02-02T00:00:00Z", "usr-b", 24, 168),
+        ("2026-02-03T00:00:00Z", "usr-a", 6, 600),
+        ("2026-02-03T00:00:00Z", "usr-b", 6, 42),
+    ]
+    assert days.totals == hours.totals
+    assert (days.totals.requests, days.totals.total_tokens) == (60, 30 * 117)
+    assert days.totals.latency_ms == 300.0
+
+
+def test_cost_is_the_price_of_the_model_at_the_time(store: Store, clock: FakeClock, counted: Usage) -> None:
+    counted.add(used(model="big", prompt=1000, completion=2000))
+    counted.add(used(model="small", prompt=500, completion=9000))
+    counted.add(used())
+    counted.flush()
+    by_model = report(store, clock, UsageQuery(group_by="model"))
+    assert [(row.group, row.cost) for row in by_model.data] == [("", 0.0), ("big", 3.5), ("small", 0.05)]
+
+
+def test_ones_own_usage_is_that_of_nobody_else(store: Store, clock: FakeClock, counted: Usage) -> None:
+    counted.add(used(prompt=5))
+    counted.add(used(user="usr-b", prompt=50))
+    counted.flush()
+    mine = report(store, clock, UsageQuery(group_by="user"), user_id="usr-a")
+    assert [row.group for row in mine.data] == ["usr-a"]
+    assert mine.totals.prompt_tokens == 5
+
+
+def test_from_counts_and_to_does_not(store: Store, clock: FakeClock, counted: Usage) -> None:
+    for hour in range(48):
+        clock.set(BEGIN + hour * 3600)
+        counted.add(used())
+    counted.flush()
+    for begin, end, requests in (
+        ("2026-02-02", "2026-02-03", 24),
+        ("2026-02-02T05:00:00Z", "2026-02-02T07:00:00Z", 2),
+        ("2026-02-02T23:30:00Z", "2026-02-03T01:00:00Z", 2),
+    ):
+        assert report(store, clock, UsageQuery(from_=begin, to=end)).totals.requests == requests
+    for query in (UsageQuery(from_="yesterday"), UsageQuery(from_="2026-02-03", to="2026-02-03")):
+        with pytest.raises(ValidationError):
+            report(store, clock, query)
+
+
+def test_what_could_not_be_written_is_written_the_next_time(
+    store: Store, clock: FakeClock, counted: Usage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted.add(used(prompt=3))
+    with monkeypatch.context() as broken:
+
+        def fail() -> None:
+            raise ServiceUnavailable("full")
+
+        broken.setattr(store, "transaction", fail)
+        with pytest.raises(ServiceUnavailable):
+            counted.flush()
+    counted.add(used(prompt=4))
+    counted.flush()
+    counted.flush()
+    assert report(store, clock).totals.prompt_tokens == 7
+
+
+def test_old_hours_are_forgotten_before_their_days(store: Store, clock: FakeClock, counted: Usage) -> None:
+    for day in range(5):
+        clock.set(BEGIN + day * 86_400)
+        counted.add(used())
+    counted.flush()
+    with store.transaction() as tx:
+        gone = usage.retain(tx, hours_before=BEGIN + 3 * 86_400, days_before=BEGIN + 86_400)
+    assert gone == 4
+    assert report(store, clock, UsageQuery(interval="day")).totals.requests == 4
+    assert report(store, clock, UsageQuery(interval="hour")).totals.requests == 2
+
+
+def test_no_cell_of_the_csv_is_a_formula(store: Store, clock: FakeClock, counted: Usage) -> None:
+    counted.add(used(model="=HYPERLINK(1)", prompt=2))
+    counted.flush()
+    with store.read() as db:
+        text = usage.report_as_csv(db, UsageQuery(group_by="model"), clock.now()).decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert (rows[0]["group"], rows[0]["prompt_tokens"]) == ("'=HYPERLINK(1)", "2")

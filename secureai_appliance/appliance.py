@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from secureai_appliance import __version__
-from secureai_appliance.accounts import keys, sessions, users
+from secureai_appliance.accounts import keys, second_factors, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
@@ -122,6 +123,7 @@ class Appliance:
             store=self.store,
             sealer=self.sealer,
             sign_ins=SignIns(self.store, clock, self.sealer),
+            second_factors=SecondFactors(self.sealer),
             configs=self.configs,
             addresses=Addresses(clock),
             quotas=self.quotas,
@@ -180,6 +182,7 @@ class Appliance:
         with self.store.transaction() as tx:
             idempotency.forget_interrupted(tx)
             sessions.sweep(tx)
+            second_factors.sweep(tx)
             for model in bundled:
                 catalogue.register(tx, model)
             first_start = _first_start(tx)

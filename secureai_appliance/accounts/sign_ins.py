@@ -52,6 +52,17 @@ class SignIns:
         self.throttle.succeeded(account, attempt.address, device)
         return str(user_id)
 
+    def confirm(self, email: str, password: str, encoded: str, address: str) -> None:
+        """Ask somebody who is signed in for their password again.
+
+        Raises AuthenticationError, RateLimitExceeded, ServiceUnavailable.
+        """
+        account = f"confirm {account_name(email)}"
+        self.throttle.spend(account, address)
+        if not self.workshop.verify(password, encoded, known=True):
+            raise AuthenticationError("The current password is wrong.")
+        self.throttle.succeeded(account, address)
+
     def mark(self, email: str) -> str:
         """What to leave in a browser that has signed in, so that nobody else's wrong tries keep it out."""
         nonce = random_text(22)

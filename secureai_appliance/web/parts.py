@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.paths import DataFolder
@@ -47,6 +48,7 @@ class Parts:
     sign_ins: SignIns
     quotas: Quotas
     usage: Usage
+    second_factors: SecondFactors
     models: Models
     metrics: Metrics
     readiness: Callable[[], list[Check]]

@@ -22,7 +22,7 @@ from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
-from secureai_appliance.web.admin import sign_in, welcome
+from secureai_appliance.web.admin import account, sign_in, welcome
 from secureai_appliance.web.api import auditlogs, completions, configs, embeddings, keys, me, models, tokenize, usage
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.pages import HTML
@@ -89,6 +89,15 @@ def route_table() -> tuple[Route, ...]:
         Route("POST", "/sign-in", sign_in.sign_in, PUBLIC, "Sign in with a password", form=True, content_type=HTML, status=303, max_body=64 * KB, limit="none"),
         Route("GET", "/sign-in/{token}", sign_in.show_link, PUBLIC, "A one-time sign-in link", content_type=HTML, limit="none"),
         Route("POST", "/sign-in/{token}", sign_in.redeem_link, PUBLIC, "Sign in with a link", content_type=HTML, status=303, limit="none"),
+        Route("POST", "/second-factor", sign_in.give_code, PUBLIC, "The second step of signing in", form=True, content_type=HTML, status=303, max_body=64 * KB, limit="none"),
+        Route("GET", "/account", account.show, Access.SIGNED_IN, "One's own account", query=account.Done, content_type=HTML, limit="none"),
+        Route("POST", "/account/password", account.change_password, Access.SIGNED_IN, "Change the password", form=True, content_type=HTML, status=303, max_body=64 * KB, limit="none"),
+        Route("POST", "/account/second-factor", account.start_second_factor, Access.SIGNED_IN, "Start with a second factor", content_type=HTML, status=303, limit="none"),
+        Route("POST", "/account/second-factor/confirm", account.confirm_second_factor, Access.SIGNED_IN, "Switch the second factor on", form=True, content_type=HTML, max_body=64 * KB, limit="none"),
+        Route("POST", "/account/second-factor/remove", account.remove_second_factor, Access.SIGNED_IN, "Take the second factor away", form=True, content_type=HTML, status=303, max_body=64 * KB, limit="none"),
+        Route("POST", "/account/sessions/{id}/end", account.end_session, Access.SIGNED_IN, "End a session", content_type=HTML, status=303, limit="none"),
+        Route("POST", "/account/keys", account.make_key, Access.SIGNED_IN, "Make a key", form=True, content_type=HTML, max_body=64 * KB, limit="none"),
+        Route("POST", "/account/keys/{id}/revoke", account.revoke_key, Access.SIGNED_IN, "Revoke a key", content_type=HTML, status=303, limit="none"),
         Route("POST", "/sign-out", sign_in.sign_out, PUBLIC, "Sign out", content_type=HTML, status=303, limit="none"),
         Route("GET", "/docs", docs.shown(route_table), PUBLIC, "This documentation", content_type=HTML, limit="none"),
         Route("GET", "/static/{file}", static.serve, PUBLIC, "Styles", query=static.Version, limit="none"),

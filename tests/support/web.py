@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.core.paths import DataFolder
@@ -363,6 +364,7 @@ def parts_on(
         store=store,
         sealer=sealer,
         sign_ins=SignIns(store, clock, sealer),
+        second_factors=SecondFactors(sealer),
         configs=configs,
         addresses=Addresses(clock),
         quotas=Quotas(store, configs, clock),

@@ -23,6 +23,5 @@ def show(request: Request[None, None]) -> Answer:
         "welcome.html",
         version=__version__,
         models=models,
-        data_folder=str(parts.data.root),
         base_url=public_url(parts.settings, int(request.environ["SERVER_PORT"])),
     )

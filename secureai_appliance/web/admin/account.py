@@ -57,8 +57,9 @@ class Done(msgspec.Struct):
 
 
 class NewPassword(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What the password form sends; `current` only where there is a password."""
+    """What the password form sends; `current` only where there is a password, `username` for password managers."""
 
+    username: Text = ""
     current: Text = ""
     password: Text
     again: Text

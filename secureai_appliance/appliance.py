@@ -23,12 +23,12 @@ from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnav
 from secureai_appliance.core.network import AddressPolicy, Door, networks
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
-from secureai_appliance.governance import audit, chain, usage
+from secureai_appliance.governance import audit, chain
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
-from secureai_appliance.governance.limits import PERSIST_SECONDS
 from secureai_appliance.governance.quotas import Quotas
+from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing
@@ -36,8 +36,10 @@ from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
 from secureai_appliance.models.registry import Models
 from secureai_appliance.models.remotes import Remotes
+from secureai_appliance.scheduler.scheduler import Scheduler
 from secureai_appliance.settings import Settings
-from secureai_appliance.store import Identity, ServeLock, Store, Transaction
+from secureai_appliance.store import Identity, ServeLock, Store, Transaction, upkeep
+from secureai_appliance.upkeep import jobs
 from secureai_appliance.web import idempotency
 from secureai_appliance.web.metrics import Metrics, QueueDepth
 from secureai_appliance.web.parts import Check, Parts
@@ -46,10 +48,10 @@ from secureai_appliance.web.server import Server, listen
 log = logging.getLogger(__name__)
 
 ADMIN_EMAIL = "admin@localhost"
+_LOOK_AT_REMOTES_SECONDS = 10.0
 GRACE_SECONDS = 8.0
 """For running requests. With the models and the file, which are closed after them, a stop takes about 10 s at most."""
 _LOOK_SECONDS = 1.0
-_UPKEEP_SECONDS = 10.0
 _LEAST_FREE_BYTES = 64 * 1024 * 1024
 _KEY_CHECK = b"this key belongs to this file"
 _KEY_CHECK_CONTEXT = "instance.key_check"
@@ -115,6 +117,17 @@ class Appliance:
         )
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
+        self._refusals = Refusals()
+        todo = jobs(
+            store=self.store,
+            clock=clock,
+            configs=self.configs,
+            quotas=self.quotas,
+            usage=self.usage,
+            refusals=self._refusals,
+            models=self.models,
+        )
+        self._scheduler = Scheduler(self.store, clock, todo, self._metrics.worked)
         readiness = Readiness(self._look, clock)
         parts = Parts(
             settings=settings,
@@ -131,13 +144,12 @@ class Appliance:
             models=self.models,
             metrics=self._metrics,
             readiness=readiness,
+            schedule=self._scheduler.states,
+            refusals=self._refusals,
         )
-        self._refusals = parts.refusals
         self._server = Server(parts, self._socket)
         self._stopping = threading.Event()
-        self._forget_at = 0
         self._minding = threading.Thread(target=self._mind_models, name="mind models", daemon=True)
-        self._counting = threading.Thread(target=self._keep_counts, name="keep counts", daemon=True)
 
     @property
     def address(self) -> str:
@@ -154,13 +166,15 @@ class Appliance:
         self._server.start(ended)
         self._lock.note(self.address)
         self._minding.start()
-        self._counting.start()
+        self._scheduler.start()
         log.info("serving on %s, data in %s", self.address, self._data.root)
 
     def stop(self) -> None:
         """Accept nothing new, let what runs end or end it, then close the models and the file; within about 10 s."""
         self._stopping.set()
         self._server.stop(GRACE_SECONDS)
+        if not self._scheduler.stop(timeout=1.0):
+            log.warning("a job of the scheduler did not end in time")
         self.models.close(timeout=2.0)
         self._write_counts()
         self._note_stop()
@@ -191,34 +205,13 @@ class Appliance:
         return first_start
 
     def _mind_models(self) -> None:
+        # not the scheduler's: a probe, or a server that does not answer, takes seconds
         self.models.check()
-        while not self._stopping.wait(_UPKEEP_SECONDS):
+        while not self._stopping.wait(_LOOK_AT_REMOTES_SECONDS):
             try:
-                self.models.unload_idle()
                 self.models.remotes.check_due()
             except ServiceUnavailable as failure:
-                log.warning("idle models could not be looked for: %s", failure.message)
-            self._refusals.flush(self.store, self._clock.now())
-
-    def _keep_counts(self) -> None:
-        while not self._stopping.wait(PERSIST_SECONDS):
-            self._write_counts()
-            self._forget_usage()
-
-    def _forget_usage(self) -> None:
-        now = int(self._clock.now())
-        if now < self._forget_at:
-            return
-        self._forget_at = now + usage.HOUR
-        try:
-            with self.store.transaction() as tx:
-                usage.retain(
-                    tx,
-                    hours_before=now - self.configs.value("usage.hours_kept") * usage.DAY,
-                    days_before=now - self.configs.value("usage.days_kept") * usage.DAY,
-                )
-        except ServiceUnavailable as failure:
-            log.warning("old usage could not be forgotten: %s", failure.message)
+                log.warning("remote models could not be looked at: %s", failure.message)
 
     def _write_counts(self) -> None:
         try:
@@ -241,7 +234,13 @@ class Appliance:
                 yield QueueDepth(name, state.running, state.waiting)
 
     def _look(self) -> list[Check]:
-        return [_check_store(self.store), _check_disk(self._data), self._check_default_model()]
+        return [
+            _check_store(self.store),
+            _check_log(self.store),
+            _check_disk(self._data),
+            _check_scheduler(self._scheduler),
+            self._check_default_model(),
+        ]
 
     def _check_default_model(self) -> Check:
         with self.store.read() as db:
@@ -367,6 +366,17 @@ def _check_store(store: Store) -> Check:
     except Failure as failure:
         return Check("store", ok=False, message=failure.message)
     return Check("store", ok=True)
+
+
+def _check_log(store: Store) -> Check:
+    length = upkeep.log_bytes(store)
+    ok = length < upkeep.ALARM_LOG_BYTES
+    return Check("log of the store", ok, "" if ok else f"It is {length >> 20} MB long: something reads for too long.")
+
+
+def _check_scheduler(scheduler: Scheduler) -> Check:
+    trouble = scheduler.trouble()
+    return Check("scheduler", not trouble, trouble)
 
 
 def _check_disk(folder: DataFolder) -> Check:

@@ -57,6 +57,12 @@ _Networks = Annotated[list[Annotated[str, Meta(max_length=50)]], Meta(max_length
 SETTINGS: tuple[Setting, ...] = (
     Setting("limits.enabled", bool, True, "Whether users have limits; they are counted either way."),
     Setting(
+        "audit.retention_days",
+        Annotated[int, Meta(ge=0, le=36_500)],
+        0,
+        "Days after which rows of the audit log are dropped; 0: never. What is left can still be verified.",
+    ),
+    Setting(
         "limits.failed_authentications_per_minute",
         Annotated[int, Meta(ge=0, le=1_000_000)],
         60,

@@ -56,6 +56,18 @@ class Metrics:
             "secureai_tokens_embedded", "Tokens turned into vectors", ("model",), registry=registry
         )
 
+        self._job_seconds = Counter(
+            "secureai_job_seconds", "Seconds that the scheduler spent on each job", ("job",), registry=registry
+        )
+        self._job_turns = Counter(
+            "secureai_job_turns", "Turns of the scheduler's jobs", ("job", "outcome"), registry=registry
+        )
+
+    def worked(self, job: str, seconds: float, well: bool) -> None:
+        """Count one turn of a job of the scheduler."""
+        self._job_seconds.labels(job).inc(seconds)
+        self._job_turns.labels(job, "success" if well else "failure").inc()
+
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer; `route` is the template, such as `/api/v1/keys/{id}`, or `unmatched`."""
         self._requests.labels(method, route, str(status)).inc()

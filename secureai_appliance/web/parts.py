@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.clock import Clock
+from secureai_appliance.core.jobs import JobState
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
@@ -52,4 +53,5 @@ class Parts:
     models: Models
     metrics: Metrics
     readiness: Callable[[], list[Check]]
+    schedule: Callable[[], list[JobState]]
     refusals: Refusals = field(default_factory=Refusals)

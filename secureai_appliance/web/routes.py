@@ -13,6 +13,7 @@ from secureai_appliance.conversations.embeddings import EmbeddingList, Embedding
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
+from secureai_appliance.core.jobs import JobState
 from secureai_appliance.governance.audit import AuditLog, AuditQuery
 from secureai_appliance.governance.chain import Verification
 from secureai_appliance.governance.configs import Config, ConfigsExport, ConfigsPatch, ConfigValue
@@ -23,7 +24,18 @@ from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import account, sign_in, welcome
-from secureai_appliance.web.api import auditlogs, completions, configs, embeddings, keys, me, models, tokenize, usage
+from secureai_appliance.web.api import (
+    auditlogs,
+    completions,
+    configs,
+    embeddings,
+    keys,
+    me,
+    models,
+    schedule,
+    tokenize,
+    usage,
+)
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.pages import HTML
 from secureai_appliance.web.route import KB, MB, Access, Route
@@ -77,6 +89,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/auditlogs/export", auditlogs.export, "audit:read", "The audit log as a file", "Audit log", query=auditlogs.ExportQuery, content_type=auditlogs.TYPES["jsonl"], other_types=("text/csv",), streams=True),
         Route("GET", "/api/v1/auditlogs/verify", auditlogs.verify, "audit:read", "Is the log what was written, and where not", "Audit log", answer=Verification, streams=True),
         Route("GET", "/api/v1/auditlogs/{id}", auditlogs.show, "audit:read", "One row of the audit log", "Audit log", answer=AuditLog, errors=(404,)),
+        Route("GET", "/api/v1/schedule", schedule.index, "configs:admin", "What is done every now and then, and how it went", "Settings", query=schedule.ScheduleQuery, answer=Page[JobState]),
 
         Route("GET", "/api/v1/openapi.json", openapi.shown(route_table), PUBLIC, "This description, as OpenAPI 3.1", "Service", answer=dict),
 

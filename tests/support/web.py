@@ -372,6 +372,7 @@ def parts_on(
         models=cast(Any, None),
         metrics=Metrics(),
         readiness=checks,
+        schedule=list,
     )
 
 

@@ -1,0 +1,1 @@
+"""One thread that does what has to be done every now and then."""

@@ -1,0 +1,61 @@
+"""What the scheduler does: the jobs of all rooms, in one list."""
+
+from __future__ import annotations
+
+from secureai_appliance.accounts import sessions
+from secureai_appliance.core.clock import Clock
+from secureai_appliance.core.jobs import Job
+from secureai_appliance.governance import audit
+from secureai_appliance.governance import usage as usages
+from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.limits import PERSIST_SECONDS
+from secureai_appliance.governance.quotas import Quotas
+from secureai_appliance.governance.refusals import Refusals
+from secureai_appliance.governance.usage import Usage
+from secureai_appliance.models.registry import Models
+from secureai_appliance.store import Store, upkeep
+
+MINUTE = 60.0
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+def jobs(
+    *, store: Store, clock: Clock, configs: Configs, quotas: Quotas, usage: Usage, refusals: Refusals, models: Models
+) -> list[Job]:
+    """All of them. What takes long waits until the start is over."""
+    return [
+        Job("counts of limits", PERSIST_SECONDS, quotas.persist, first=PERSIST_SECONDS),
+        Job("counts of usage", PERSIST_SECONDS, usage.flush, first=PERSIST_SECONDS),
+        Job("idle models", 10.0, models.unload_idle, first=10.0),
+        Job("refusals for the audit log", 10.0, lambda: refusals.flush(store, clock.now()), first=10.0),
+        Job("length of the log", MINUTE, lambda: upkeep.shorten_log(store), first=MINUTE),
+        Job("expired sign-ins", HOUR, lambda: _expired_sign_ins(store), first=MINUTE),
+        Job("freed pages", HOUR, lambda: upkeep.give_back(store), first=5 * MINUTE),
+        Job("retention of the audit log", DAY, lambda: _retain_audit(store, clock, configs), first=10 * MINUTE),
+        Job("retention of usage", DAY, lambda: _retain_usage(store, clock, configs), first=10 * MINUTE),
+        Job("statistics of the file", DAY, lambda: upkeep.optimize(store), first=15 * MINUTE),
+    ]
+
+
+def _expired_sign_ins(store: Store) -> None:
+    with store.transaction() as tx:
+        sessions.sweep(tx)
+
+
+def _retain_audit(store: Store, clock: Clock, configs: Configs) -> bool:
+    days = configs.value("audit.retention_days")
+    if not days:
+        return False
+    with store.transaction() as tx:
+        return audit.retain(tx, int(clock.now() - days * DAY)) > 0
+
+
+def _retain_usage(store: Store, clock: Clock, configs: Configs) -> None:
+    now = int(clock.now())
+    with store.transaction() as tx:
+        usages.retain(
+            tx,
+            hours_before=now - configs.value("usage.hours_kept") * usages.DAY,
+            days_before=now - configs.value("usage.days_kept") * usages.DAY,
+        )

@@ -22,6 +22,8 @@ class Caller:
     """None for a session of the pages."""
     session_id: str | None = None
     """Of the session of the pages, None for a key."""
+    grant_id: str | None = None
+    """For an access token: the authorization that it came of."""
     restricted: bool = False
     """Whether the credential leaves the user less than the role gives (scopes)."""
     expires_at: int | None = None
@@ -34,7 +36,9 @@ class Caller:
     @property
     def actor(self) -> Actor:
         """Who acts, for the audit log: on the command line it is not the user in whose name a thing is done."""
-        return Actor(command=self.command) if self.command else Actor(self.user_id, self.key_id, self.ip)
+        return (
+            Actor(command=self.command) if self.command else Actor(self.user_id, self.key_id or self.grant_id, self.ip)
+        )
 
     def may(self, permission: str) -> bool:
         """Whether this caller holds `permission`."""

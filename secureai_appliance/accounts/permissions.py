@@ -20,6 +20,7 @@ PERMISSIONS: dict[str, str] = {
     "metrics:read": "Read the server's metrics",
     "models:read": "List models and see their state",
     "models:write": "Import, change, load, unload and remove models",
+    "oauth:admin": "Register, change and remove OAuth clients",
     "usage:read": "See what everybody has used",
 }
 

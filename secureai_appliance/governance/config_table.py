@@ -71,6 +71,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("limits.tiers", Tiers, Tiers(), "How much each tier allows; null: no limit."),
     Setting(
+        "oauth.allow_insecure_http",
+        bool,
+        False,
+        "Let OAuth work, and lead back to programs, over http beyond this machine: tokens cross the network in the "
+        "clear, so on a trusted one only.",
+    ),
+    Setting(
         "outbound.private",
         bool,
         True,

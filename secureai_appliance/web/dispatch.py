@@ -11,7 +11,7 @@ from urllib.parse import quote
 import bottle
 import msgspec
 
-from secureai_appliance.accounts import keys
+from secureai_appliance.accounts import credentials, keys
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import (
     AuthenticationError,
@@ -181,7 +181,7 @@ class Dispatcher:
             raise AuthenticationError("Only 'Authorization: Bearer <api key>' is understood here.")
         now = int(self._parts.clock.now())
         with self._parts.store.read() as db:
-            caller = keys.authenticate(db, secret, now)
+            caller = credentials.authenticate(db, secret, now)
         self._touch(caller, now)
         return caller
 
@@ -219,13 +219,13 @@ class Dispatcher:
             parts=self._parts,
             id=exchange.id,
             environ=environ,
-            client=exchange.client,
             path=arguments,
             body=value,
             query=struct,
             caller_or_none=exchange.caller,
             metered=exchange.metered,
             form=form,
+            client=exchange.client,
             ignored=tuple(ignored) if route.openai else (),
             disconnected=lambda: exchange.disconnected() or self._ending(),
         )
@@ -332,7 +332,7 @@ def _not_found(path: str) -> NotFound:
 
 
 def _scope(caller: Caller) -> str:
-    return f"{caller.user_id}/{caller.key_id or 'session'}"
+    return f"{caller.user_id}/{caller.key_id or caller.grant_id or 'session'}"
 
 
 def _ignored_header(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from secureai_appliance.web.dispatch import METHODS, STOPPING_RETRY_AFTER, Dispa
 from secureai_appliance.web.exchange import Exchange
 from secureai_appliance.web.hosts import HostCheck, Proxies
 from secureai_appliance.web.parts import Parts
+from secureai_appliance.web.policies import DATA_POLICY, PAGE_POLICY
 from secureai_appliance.web.responses import Frames, Reply
 from secureai_appliance.web.route import Route
 
@@ -24,8 +25,6 @@ Headers = list[tuple[str, str]]
 HeaderSource = Callable[[Exchange], Mapping[str, str]]
 """Headers for every answer, such as the state of a limit."""
 
-DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
-PAGE_POLICY = f"{DATA_POLICY}; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'"
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     # not `no-referrer`: with it browsers send `Origin: null` with the forms of our own pages
@@ -165,7 +164,7 @@ class Gateway:
             path,
             exchange.status,
             seconds * 1000,
-            f"{caller.user_id} {caller.key_id or 'session'}" if caller is not None else "-",
+            f"{caller.user_id} {caller.key_id or caller.grant_id or 'session'}" if caller is not None else "-",
         )
 
 

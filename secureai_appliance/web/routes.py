@@ -7,6 +7,8 @@ from __future__ import annotations
 from functools import cache
 
 from secureai_appliance.accounts.keys import Key, KeyCreate, KeyCreated, KeyPatch
+from secureai_appliance.accounts.oauth.clients import Client, ClientCreate, ClientCreated, ClientPatch
+from secureai_appliance.accounts.oauth.grants import Authorization
 from secureai_appliance.accounts.users import Me
 from secureai_appliance.conversations.answers import ChatCompletion
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
@@ -26,22 +28,26 @@ from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import account, sign_in, welcome
 from secureai_appliance.web.api import (
     auditlogs,
+    authorizations,
     completions,
     configs,
     embeddings,
     keys,
     me,
     models,
+    oauth_clients,
     schedule,
     tokenize,
     usage,
 )
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
+from secureai_appliance.web.oauth import authorize, device, tokens
 from secureai_appliance.web.pages import HTML
 from secureai_appliance.web.route import KB, MB, Access, Route
 
 PUBLIC = Access.PUBLIC
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
+_CLIENT = {"name": "Notes", "redirect_uris": ["https://notes.example.org/callback"], "scopes": ["completions:create"]}
 _TEXT = {"model": "gpt-4", "prompt": "A catalytic converter", "max_tokens": 32}
 _TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
 
@@ -90,6 +96,26 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/auditlogs/verify", auditlogs.verify, "audit:read", "Is the log what was written, and where not", "Audit log", answer=Verification, streams=True),
         Route("GET", "/api/v1/auditlogs/{id}", auditlogs.show, "audit:read", "One row of the audit log", "Audit log", answer=AuditLog, errors=(404,)),
         Route("GET", "/api/v1/schedule", schedule.index, "configs:admin", "What is done every now and then, and how it went", "Settings", query=schedule.ScheduleQuery, answer=Page[JobState]),
+
+        Route("GET", "/api/v1/me/authorizations", authorizations.index, "keys:read", "Programs that may act for the caller", "OAuth", query=ListQuery, answer=Page[Authorization]),
+        Route("GET", "/api/v1/me/authorizations/{id}", authorizations.show, "keys:read", "One of them", "OAuth", answer=Authorization, errors=(404,)),
+        Route("DELETE", "/api/v1/me/authorizations/{id}", authorizations.delete, "keys:write", "End a program's access", "OAuth", status=204, writes=True, errors=(404, 412)),
+        Route("GET", "/api/v1/oauth/clients", oauth_clients.index, "oauth:admin", "OAuth clients", "OAuth", query=ListQuery, answer=Page[Client]),
+        Route("POST", "/api/v1/oauth/clients", oauth_clients.create, "oauth:admin", "Register a client; its secret is shown this once", "OAuth", body=ClientCreate, example=_CLIENT, answer=ClientCreated, status=201, writes=True, secret_field="client_secret"),
+        Route("GET", "/api/v1/oauth/clients/{id}", oauth_clients.show, "oauth:admin", "One client", "OAuth", answer=Client, errors=(404,)),
+        Route("PATCH", "/api/v1/oauth/clients/{id}", oauth_clients.update, "oauth:admin", "Change a client", "OAuth", body=ClientPatch, example={"name": "Notes"}, answer=Client, writes=True, errors=(404, 412)),
+        Route("DELETE", "/api/v1/oauth/clients/{id}", oauth_clients.delete, "oauth:admin", "Remove a client and all of its access", "OAuth", status=204, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/oauth/clients/{id}/rotate-secret", oauth_clients.rotate_secret, "oauth:admin", "Give a client a new secret", "OAuth", answer=ClientCreated, writes=True, secret_field="client_secret", errors=(404,)),
+
+        Route("GET", "/.well-known/oauth-authorization-server", tokens.metadata, PUBLIC, "OAuth server metadata (RFC 8414)", limit="none"),
+        Route("GET", "/oauth/authorize", authorize.show, Access.SIGNED_IN, "Consent page", query=authorize.AuthorizeQuery, content_type=HTML, limit="none"),
+        Route("POST", "/oauth/authorize", authorize.decide, Access.SIGNED_IN, "Allow or deny", query=authorize.AuthorizeQuery, form=True, content_type=HTML, status=303, writes=True, max_body=64 * KB, limit="none"),
+        Route("POST", "/oauth/token", tokens.token, PUBLIC, "Tokens (RFC 6749)", form=True, oauth=True, writes=True, unaudited="all that is granted leaves a row; that a device asked too early is forgotten with it", max_body=64 * KB, limit="none"),
+        Route("POST", "/oauth/revoke", tokens.revoke, PUBLIC, "End a token (RFC 7009)", form=True, oauth=True, writes=True, max_body=64 * KB, limit="none"),
+        Route("POST", "/oauth/introspect", tokens.introspect, PUBLIC, "Ask about a token (RFC 7662)", form=True, oauth=True, unaudited="changes nothing", max_body=64 * KB, limit="none"),
+        Route("POST", "/oauth/device_authorization", tokens.device_authorization, PUBLIC, "Codes for a device (RFC 8628)", form=True, oauth=True, writes=True, unaudited="nobody has decided anything yet", max_body=64 * KB, limit="none"),
+        Route("GET", "/oauth/device", device.show, Access.SIGNED_IN, "Page for a device's code", query=device.DeviceQuery, content_type=HTML, limit="none"),
+        Route("POST", "/oauth/device", device.decide, Access.SIGNED_IN, "Allow or deny a device", form=True, content_type=HTML, writes=True, max_body=64 * KB, limit="none"),
 
         Route("GET", "/api/v1/openapi.json", openapi.shown(route_table), PUBLIC, "This description, as OpenAPI 3.1", "Service", answer=dict),
 

@@ -14,9 +14,11 @@ from secureai_appliance.web.routes import route_table
 from tests.support import account_requests
 from tests.support.audit import newest, rows
 from tests.support.models import EMBEDDING
+from tests.support.oauth import CALLBACK, DEVICE_CODE, FORM, register, session_of
 from tests.support.running import Response, Running
 
 CHANGING = [route for route in route_table() if route.method not in {"GET", "HEAD"} and not route.unaudited]
+ADMIN = "admin@localhost"
 Recipe = Callable[[Running], Callable[[], Response]]
 
 
@@ -110,6 +112,35 @@ def configured(method: str, path: str, body: object = None) -> Recipe:
     return prepare
 
 
+def client(api: Running) -> str:
+    return f"/api/v1/oauth/clients/{register(api).id}"
+
+
+def authorization(api: Running) -> str:
+    register(api).tokens(session_of(api, ADMIN))
+    return f"/api/v1/me/authorizations/{api.ask('GET', '/api/v1/me/authorizations').json['data'][0]['id']}"
+
+
+def consented(api: Running) -> Callable[[], Response]:
+    made, browser = register(api), session_of(api, ADMIN)
+    return lambda: made.consent(browser)
+
+
+def token_revoked(api: Running) -> Callable[[], Response]:
+    made = register(api)
+    token = made.tokens(session_of(api, ADMIN))["access_token"]
+    return lambda: made.post("/oauth/revoke", {"token": token})
+
+
+def device_allowed(api: Running) -> Callable[[], Response]:
+    made = register(api, public=True, grant_types=[DEVICE_CODE], redirect_uris=[])
+    user_code = made.post("/oauth/device_authorization", {}).json["user_code"]
+    sent = {"Content-Type": FORM, **session_of(api, ADMIN)}
+    form = f"user_code={user_code}&decision=allow".encode()
+    return lambda: api.ask("POST", "/oauth/device", form, key=None, headers=sent)
+
+
+CLIENT = {"name": "c", "redirect_uris": [CALLBACK], "scopes": ["models:read"]}
 MINILM = "/api/v1/models/all-minilm-l6-v2"
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /api/v1/keys": ("key.created", lambda api: lambda: api.ask("POST", "/api/v1/keys", {"name": "k"})),
@@ -130,6 +161,20 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "DELETE /api/v1/models/{id}": ("model.removed", on(imported, "DELETE")),
     "POST /api/v1/models/{id}/load": ("model.load_requested", on(lambda _: MINILM, "POST", "/load")),
     "POST /api/v1/models/{id}/unload": ("model.unloaded", on(lambda _: MINILM, "POST", "/unload")),
+    "POST /api/v1/oauth/clients": (
+        "oauth_client.created",
+        lambda api: lambda: api.ask("POST", "/api/v1/oauth/clients", CLIENT),
+    ),
+    "PATCH /api/v1/oauth/clients/{id}": ("oauth_client.updated", on(client, "PATCH", body={"name": "renamed"})),
+    "DELETE /api/v1/oauth/clients/{id}": ("oauth_client.deleted", on(client, "DELETE")),
+    "POST /api/v1/oauth/clients/{id}/rotate-secret": (
+        "oauth_client.secret_rotated",
+        on(client, "POST", "/rotate-secret"),
+    ),
+    "DELETE /api/v1/me/authorizations/{id}": ("authorization.revoked", on(authorization, "DELETE")),
+    "POST /oauth/authorize": ("authorization.granted", consented),
+    "POST /oauth/revoke": ("authorization.revoked", token_revoked),
+    "POST /oauth/device": ("authorization.granted", device_allowed),
     "POST /sign-in": ("session.opened", sign_in),
     "POST /sign-in/{token}": ("session.opened", redeem),
     "POST /sign-out": ("session.ended", sign_out),

@@ -1,0 +1,1 @@
+"""OAuth 2.0 over HTTP: the endpoints of clients, and the pages where users decide."""

@@ -1,0 +1,581 @@
+"""The OAuth server over HTTP: codes, refresh, client credentials, revocation, introspection (P22, P24, P25)."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+
+from tests.support.oauth import CALLBACK, FORM, SCOPES, VERIFIER, OAuthClient, register, sent_back, session_of
+from tests.support.running import Response, Running
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def email(api: Running) -> str:
+    api.make_user("oauth@example.test")
+    return "oauth@example.test"
+
+
+@pytest.fixture(scope="module")
+def browser(api: Running, email: str) -> dict[str, str]:
+    return session_of(api, email)
+
+
+@pytest.fixture(scope="module")
+def client(api: Running) -> OAuthClient:
+    return register(api)
+
+
+@pytest.fixture(scope="module")
+def public(api: Running) -> OAuthClient:
+    return register(api, public=True)
+
+
+def works(api: Running, token: str) -> bool:
+    return api.ask("GET", "/api/v1/me", key=token).status == 200
+
+
+def refused(answer: Response, error: str, status: int = 400) -> None:
+    """An error in OAuth's shape."""
+    assert (answer.status, answer.json["error"]) == (status, error), answer.body
+    assert set(answer.json) <= {"error", "error_description", "error_uri"}
+    assert answer.headers["cache-control"] == "no-store"
+    assert "x-request-id" in answer.headers
+
+
+def audited(api: Running, action: str, target: str | None = None) -> list[Any]:
+    with api.appliance.store.read() as db:
+        return db.all(
+            "SELECT actor_id, target_id FROM audit_log WHERE action = ? AND (? IS NULL OR target_id = ?)",
+            *(action, target, target),
+        )
+
+
+# the code, from consent to tokens
+
+
+def test_a_code_becomes_tokens_that_call_the_api_and_no_more_than_was_allowed(
+    api: Running, client: OAuthClient, browser: dict[str, str], email: str
+) -> None:
+    back = sent_back(client.consent(browser))
+    assert back["from"] == "here"
+    assert back["state"] == 'a"b\\c d'
+    assert back["iss"] == api.appliance.address
+    answer = client.redeem(back["code"])
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    made = answer.json
+    assert made["token_type"] == "Bearer"
+    assert made["expires_in"] == 900
+    assert made["scope"].split() == SCOPES
+    me = api.ask("GET", "/api/v1/me", key=made["access_token"]).json
+    assert (me["email"], me["permissions"], me["key_id"]) == (email, SCOPES, None)
+    assert api.ask("GET", "/api/v1/models", key=made["access_token"]).status == 200
+    assert api.ask("GET", "/api/v1/keys", key=made["access_token"]).status == 403
+
+
+def test_a_refresh_token_is_no_access_token(api: Running, client: OAuthClient, browser: dict[str, str]) -> None:
+    made = client.tokens(browser)
+    assert not works(api, made["refresh_token"])
+    refused(client.refresh(made["access_token"]), "invalid_grant")
+
+
+def test_tokens_and_codes_are_stored_only_as_hashes(api: Running, client: OAuthClient, browser: dict[str, str]) -> None:
+    code = client.code(browser)
+    made = client.redeem(code).json
+    with api.appliance.store.read() as db:
+        kept = [
+            row for table in ("clients", "grants", "codes", "tokens") for row in db.all(f"SELECT * FROM oauth_{table}")
+        ]
+    for secret in (code, made["access_token"], made["refresh_token"], client.secret):
+        assert secret
+        assert secret not in str(kept)
+        assert secret[4:].encode() not in b"".join(value for row in kept for value in row if isinstance(value, bytes))
+
+
+def test_no_token_reaches_the_log(
+    client: OAuthClient, browser: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        made = client.tokens(browser)
+    assert made["access_token"] not in caplog.text
+    assert made["refresh_token"] not in caplog.text
+
+
+def test_denying_tells_the_client_and_gives_nothing(client: OAuthClient, browser: dict[str, str]) -> None:
+    back = sent_back(client.consent(browser, decision="deny"))
+    assert (back["error"], back["state"]) == ("access_denied", 'a"b\\c d')
+    assert "code" not in back
+
+
+def test_a_user_passes_on_no_right_that_they_lack(api: Running, browser: dict[str, str]) -> None:
+    client = register(api, scopes=["models:read", "models:write"])
+    assert client.tokens(browser, scope="models:read models:write")["scope"] == "models:read"
+    assert sent_back(client.consent(browser, scope="models:write"))["error"] == "invalid_scope"
+
+
+def test_without_scope_a_client_asks_for_all_of_its_own(client: OAuthClient, browser: dict[str, str]) -> None:
+    assert client.tokens(browser, scope=None)["scope"].split() == SCOPES
+
+
+def test_a_scope_that_is_not_the_clients_is_refused(client: OAuthClient, browser: dict[str, str]) -> None:
+    assert sent_back(client.consent(browser, scope="keys:write"))["error"] == "invalid_scope"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", None])
+def test_another_sites_page_can_not_consent(client: OAuthClient, browser: dict[str, str], origin: str | None) -> None:
+    headers = {"Cookie": browser["Cookie"]} | ({} if origin is None else {"Origin": origin})
+    assert client.consent(headers).status == 403
+
+
+def test_without_a_session_nothing_is_asked_and_nothing_given(api: Running, client: OAuthClient) -> None:
+    for answer in (
+        api.ask("GET", client.authorize_url(), key=None),
+        client.consent({"Origin": api.appliance.address}),
+    ):
+        assert "location" not in answer.headers or answer.headers["location"].startswith("/")
+        assert answer.status in {303, 401}
+
+
+# P24: the redirect
+
+
+REDIRECTS = {
+    "one byte more": CALLBACK + "/",
+    "one byte less": CALLBACK[:-1],
+    "another case": CALLBACK.replace("notes", "Notes"),
+    "another scheme": CALLBACK.replace("https", "http"),
+    "a port": CALLBACK.replace(".org", ".org:444"),
+    "a fragment": CALLBACK + "#x",
+    "another parameter": CALLBACK + "&x=1",
+    "a user name": CALLBACK.replace("notes", "notes.example.org@evil"),
+    "a quotation mark": CALLBACK + '"',
+    "another script": CALLBACK + "é",
+    "a line break": CALLBACK + "\r\nX: y",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("uri", REDIRECTS.values(), ids=REDIRECTS)
+def test_a_redirect_uri_off_by_anything_is_refused_without_redirecting(
+    api: Running, client: OAuthClient, browser: dict[str, str], uri: str
+) -> None:
+    shown = api.ask("GET", client.authorize_url(redirect_uri=uri), key=None, headers=browser)
+    for answer in (shown, client.consent(browser, redirect_uri=uri)):
+        assert answer.status == 400
+        assert "location" not in answer.headers
+
+
+def test_only_the_port_of_a_loopback_address_may_vary(api: Running, browser: dict[str, str]) -> None:
+    client = register(api, redirect_uris=["http://127.0.0.1/callback", "http://[::1]:1/callback"], public=True)
+    for uri in ("http://127.0.0.1:49152/callback", "http://[::1]/callback"):
+        answer = client.consent(browser, redirect_uri=uri)
+        assert answer.headers["location"].startswith(uri + "?code=")
+    for uri in ("http://127.0.0.1:49152/callback2", "http://localhost/callback", "http://127.0.0.2/callback"):
+        assert client.consent(browser, redirect_uri=uri).status == 400
+
+
+def test_an_unknown_client_is_told_to_the_user_alone(
+    api: Running, client: OAuthClient, browser: dict[str, str]
+) -> None:
+    answer = client.consent(browser, client_id="oac-none")
+    assert (answer.status, "location" in answer.headers) == (400, False)
+
+
+def test_a_code_needs_the_redirect_uri_that_it_was_sent_to(api: Running, browser: dict[str, str]) -> None:
+    client = register(api, redirect_uris=[CALLBACK, CALLBACK + "2"])
+    refused(client.redeem(client.code(browser), redirect_uri=CALLBACK + "2"), "invalid_grant")
+    refused(client.redeem(client.code(browser), redirect_uri=None), "invalid_grant")
+
+
+# proof of possession (P24)
+
+CHALLENGES: dict[str, dict[str, Any]] = {
+    "missing": {"code_challenge": None, "code_challenge_method": None},
+    "plain": {"code_challenge": VERIFIER, "code_challenge_method": "plain"},
+    "plain by default": {"code_challenge": VERIFIER, "code_challenge_method": None},
+    "a method alone": {"code_challenge": None},
+    "another case": {"code_challenge_method": "s256"},
+    "too short": {"code_challenge": "x"},
+    "another alphabet": {"code_challenge": "+" * 43},
+}
+
+
+@pytest.mark.parametrize("changes", CHALLENGES.values(), ids=CHALLENGES)
+@pytest.mark.parametrize("kind", ["client", "public"])
+def test_a_request_without_a_proper_challenge_is_refused(
+    request: pytest.FixtureRequest, browser: dict[str, str], kind: str, changes: dict[str, Any]
+) -> None:
+    found: OAuthClient = request.getfixturevalue(kind)
+    back = sent_back(found.consent(browser, **changes))
+    assert back["error"] == "invalid_request"
+    assert "code" not in back
+
+
+@pytest.mark.parametrize("verifier", [None, "", "w" * 64, VERIFIER[:-1], "v" * 129, "é" * 50])
+@pytest.mark.parametrize("kind", ["client", "public"])
+def test_a_code_without_its_verifier_is_refused(
+    request: pytest.FixtureRequest, browser: dict[str, str], kind: str, verifier: str | None
+) -> None:
+    found: OAuthClient = request.getfixturevalue(kind)
+    answer = found.redeem(found.code(browser), code_verifier=verifier)
+    assert answer.status == 400
+    assert answer.json["error"] in {"invalid_request", "invalid_grant"}
+
+
+# each secret once (P24)
+
+
+def test_a_second_use_of_a_code_ends_what_the_first_one_gave(
+    api: Running, client: OAuthClient, browser: dict[str, str]
+) -> None:
+    code = client.code(browser)
+    first = client.redeem(code).json
+    assert works(api, first["access_token"])
+    before = len(audited(api, "authorization.code_reused"))
+    refused(client.redeem(code), "invalid_grant")
+    assert not works(api, first["access_token"])
+    refused(client.refresh(first["refresh_token"]), "invalid_grant")
+    assert len(audited(api, "authorization.code_reused")) == before + 1
+
+
+def test_a_code_is_no_good_to_another_client(api: Running, client: OAuthClient, browser: dict[str, str]) -> None:
+    code = client.code(browser)
+    refused(register(api).redeem(code), "invalid_grant")
+    assert client.redeem(code).status == 200
+
+
+def test_an_old_code_is_refused(api: Running, client: OAuthClient, browser: dict[str, str]) -> None:
+    code = client.code(browser)
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE oauth_codes SET expires_at = 1")
+    refused(client.redeem(code), "invalid_grant")
+
+
+def test_a_refresh_token_is_good_once_and_its_second_use_ends_the_family(
+    api: Running, client: OAuthClient, browser: dict[str, str], email: str
+) -> None:
+    first = client.tokens(browser)
+    second = client.refresh(first["refresh_token"]).json
+    assert works(api, second["access_token"])
+    assert second["refresh_token"] != first["refresh_token"]
+    before = len(audited(api, "authorization.refresh_reused"))
+    refused(client.refresh(first["refresh_token"]), "invalid_grant")
+    for token in (first["access_token"], second["access_token"]):
+        assert not works(api, token)
+    refused(client.refresh(second["refresh_token"]), "invalid_grant")
+    rows = audited(api, "authorization.refresh_reused")
+    assert len(rows) == before + 1
+    assert rows[-1][0] == api.ask("GET", "/api/v1/me", key=client.tokens(browser)["access_token"]).json["id"]
+
+
+def test_a_refresh_may_ask_for_less_and_not_for_more(
+    api: Running, client: OAuthClient, browser: dict[str, str]
+) -> None:
+    first = client.tokens(browser)
+    narrow = client.refresh(first["refresh_token"], scope="models:read").json
+    assert narrow["scope"] == "models:read"
+    wide = client.refresh(narrow["refresh_token"]).json
+    assert wide["scope"].split() == SCOPES
+    refused(client.refresh(wide["refresh_token"], scope="models:read keys:write"), "invalid_scope")
+
+
+def test_a_refresh_token_of_another_client_is_refused(
+    api: Running, client: OAuthClient, browser: dict[str, str]
+) -> None:
+    made = client.tokens(browser)
+    refused(register(api).refresh(made["refresh_token"]), "invalid_grant")
+
+
+# P22: changes count on the next request
+
+
+def test_an_expired_token_is_refused_and_says_so(api: Running, client: OAuthClient, browser: dict[str, str]) -> None:
+    made = client.tokens(browser)
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE oauth_tokens SET expires_at = 1")
+    answer = api.ask("GET", "/api/v1/me", key=made["access_token"])
+    assert answer.status == 401
+    assert "expired" in answer.json["error"]["message"]
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert client.introspect(made["access_token"]) == {"active": False}
+    refused(client.refresh(made["refresh_token"]), "invalid_grant")
+
+
+def test_a_disabled_users_tokens_end_at_once(api: Running, client: OAuthClient) -> None:
+    email = f"gone{next(_numbers)}@example.test"
+    api.make_user(email)
+    browser = session_of(api, email)
+    made, code = client.tokens(browser), client.code(browser)
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE users SET disabled = 1 WHERE email = ?", email)
+    assert not works(api, made["access_token"])
+    assert client.introspect(made["access_token"]) == {"active": False}
+    refused(client.refresh(made["refresh_token"]), "invalid_grant")
+    refused(client.redeem(code), "invalid_grant")
+
+
+def test_a_right_that_a_user_loses_is_gone_from_their_tokens_at_once(api: Running) -> None:
+    email = f"demoted{next(_numbers)}@example.test"
+    api.make_user(email, role="admin")
+    browser = session_of(api, email)
+    client = register(api, scopes=["models:read", "models:write"])
+    both = client.tokens(browser, scope="models:read models:write")
+    only = client.tokens(browser, scope="models:write")
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE users SET role = 'user' WHERE email = ?", email)
+    assert api.ask("GET", "/api/v1/me", key=both["access_token"]).json["permissions"] == ["models:read"]
+    assert client.introspect(both["access_token"])["scope"] == "models:read"
+    assert client.refresh(both["refresh_token"]).json["scope"] == "models:read"
+    refused(client.refresh(only["refresh_token"]), "invalid_grant")
+
+
+def test_what_is_taken_from_a_client_is_gone_from_its_tokens_at_once(api: Running, browser: dict[str, str]) -> None:
+    client = register(api)
+    made = client.tokens(browser)
+    path = f"/api/v1/oauth/clients/{client.id}"
+    assert api.ask("PATCH", path, {"scopes": ["models:read"]}).json["scopes"] == ["models:read"]
+    assert api.ask("GET", "/api/v1/me", key=made["access_token"]).json["permissions"] == ["models:read"]
+    assert api.ask("DELETE", path).status == 204
+    assert not works(api, made["access_token"])
+
+
+def test_a_user_sees_what_they_allowed_and_ends_it(api: Running, browser: dict[str, str], email: str) -> None:
+    client = register(api, name="To be ended", scopes=["keys:read", "keys:write"])
+    made = client.tokens(browser, scope=None)
+    key = made["access_token"]
+    found = api.ask("GET", "/api/v1/me/authorizations?page_size=100", key=key).json["data"]
+    mine = next(entry for entry in found if entry["client_id"] == client.id)
+    assert (mine["client_name"], mine["scopes"]) == ("To be ended", ["keys:read", "keys:write"])
+    path = f"/api/v1/me/authorizations/{mine['id']}"
+    other = api.ask("GET", path)  # the administrator's key
+    missing = api.ask("GET", "/api/v1/me/authorizations/grant-none")
+    assert (other.status, other.json["error"]["message"]) == (404, missing.json["error"]["message"])
+    assert api.ask("DELETE", path).status == 404
+    assert api.ask("DELETE", path, key=key, headers={"If-Match": '"old"'}).status == 412
+    assert api.ask("DELETE", path, key=key).status == 204
+    assert not works(api, key)
+    assert len(audited(api, "authorization.revoked", mine["id"])) == 1
+
+
+# clients
+
+
+def test_a_client_on_its_own_acts_as_the_user_that_it_was_registered_with(api: Running) -> None:
+    service = api.ask("GET", "/api/v1/me", key=api.make_user(f"service{next(_numbers)}@example.test")).json
+    client = register(
+        api,
+        redirect_uris=[],
+        grant_types=["client_credentials"],
+        user_id=service["id"],
+        scopes=["models:read", "models:write"],
+    )
+    made = client.post("/oauth/token", {"grant_type": "client_credentials"}).json
+    assert "refresh_token" not in made
+    me = api.ask("GET", "/api/v1/me", key=made["access_token"]).json
+    assert (me["id"], me["permissions"]) == (service["id"], ["models:read"])
+    refused(client.post("/oauth/token", {"grant_type": "client_credentials", "scope": "keys:read"}), "invalid_scope")
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE users SET disabled = 1 WHERE id = ?", service["id"])
+    refused(client.post("/oauth/token", {"grant_type": "client_credentials"}), "unauthorized_client")
+
+
+def test_a_client_has_only_the_grants_that_it_was_registered_for(
+    client: OAuthClient, public: OAuthClient, api: Running, browser: dict[str, str]
+) -> None:
+    refused(client.post("/oauth/token", {"grant_type": "client_credentials"}), "unauthorized_client")
+    for kind in ("password", "implicit", "x", 'é"'):
+        answer = client.post("/oauth/token", {"grant_type": kind, "username": "a", "password": "b"})
+        assert answer.status == 400
+        assert answer.json["error"] in {"unsupported_grant_type", "invalid_request"}
+    assert sent_back(client.consent(browser, response_type="token"))["error"] == "unsupported_response_type"
+    without = register(api, grant_types=["authorization_code"])
+    assert "refresh_token" not in without.tokens(browser)
+
+
+def test_a_client_proves_itself_by_header_or_form_and_not_at_all_otherwise(
+    api: Running, client: OAuthClient, browser: dict[str, str]
+) -> None:
+    def basic(text: bytes) -> dict[str, str]:
+        return {"Authorization": f"Basic {base64.b64encode(text).decode()}"}
+
+    nothing = {"client_id": None, "client_secret": None}
+    right = f"{client.id}:{client.secret}".encode()
+    code = client.code(browser)
+    wrong = [b"", b"\xff\xfe:\xff", b"oac-none:x", f"{client.id}:".encode(), right + b"x", right[:-1]]
+    for text in wrong:
+        answer = client.post("/oauth/token", {"grant_type": "refresh_token", **nothing}, basic(text))
+        refused(answer, "invalid_client", 401)
+        assert answer.headers["www-authenticate"].startswith("Basic")
+    fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+    assert client.post("/oauth/token", fields | {"client_secret": None}).json["error"] == "invalid_client"
+    assert client.post("/oauth/token", fields | nothing, basic(right)).status == 200
+
+
+def test_a_new_secret_ends_the_old_one(api: Running, browser: dict[str, str]) -> None:
+    client = register(api)
+    code = client.code(browser)
+    rotated = api.ask("POST", f"/api/v1/oauth/clients/{client.id}/rotate-secret")
+    assert rotated.status == 200
+    assert client.redeem(code).json["error"] == "invalid_client"
+    client.secret = rotated.json["client_secret"]
+    assert client.redeem(code).status == 200
+
+
+BAD_CLIENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "http elsewhere": ({"redirect_uris": ["http://notes.example.org/"]}, "redirect_uris.0"),
+    "a fragment": ({"redirect_uris": ["https://a.example/#x"]}, "redirect_uris.0"),
+    "an empty fragment": ({"redirect_uris": ["https://a.example/#"]}, "redirect_uris.0"),
+    "a user name": ({"redirect_uris": ["https://u@a.example/"]}, "redirect_uris.0"),
+    "a script": ({"redirect_uris": ["javascript:alert(1)"]}, "redirect_uris.0"),
+    "relative": ({"redirect_uris": ["/callback"]}, "redirect_uris.0"),
+    "a line break": ({"redirect_uris": ["https://a.example/\n"]}, "redirect_uris.0"),
+    "a policy's end": ({"redirect_uris": ["https://a.example;script-src/"]}, "redirect_uris.0"),
+    "a broken address": ({"redirect_uris": ["https://[::1/"]}, "redirect_uris.0"),
+    "none": ({"redirect_uris": []}, "redirect_uris"),
+    "no scope": ({"scopes": []}, "scopes"),
+    "an unknown scope": ({"scopes": ["everything"]}, "scopes"),
+    "a name that turns letters around": ({"name": "a\u202eb"}, "name"),
+    "on its own without a user": ({"grant_types": ["client_credentials"]}, "user_id"),
+    "on its own as nobody": ({"grant_types": ["client_credentials"], "user_id": "usr-none"}, "user_id"),
+    "on its own and public": (
+        {"grant_types": ["client_credentials"], "user_id": "usr-none", "public": True},
+        "public",
+    ),
+    "a user for nothing": ({"user_id": "usr-none"}, "user_id"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_CLIENTS.values(), ids=BAD_CLIENTS)
+def test_a_client_that_could_do_harm_is_not_registered(api: Running, bad: tuple[dict[str, Any], str]) -> None:
+    changes, field = bad
+    body = {"name": "Bad", "redirect_uris": [CALLBACK], "scopes": SCOPES, **changes}
+    answer = api.ask("POST", "/api/v1/oauth/clients", body)
+    assert (answer.status, answer.json["error"]["details"]["field"]) == (400, field), answer.body
+
+
+def test_a_narrow_key_makes_no_client_that_reaches_further(api: Running) -> None:
+    narrow = api.ask("POST", "/api/v1/keys", {"name": "n", "scopes": ["oauth:admin", "models:read"]}).json["key"]
+    body = {"name": "Wide", "redirect_uris": [CALLBACK], "scopes": ["models:write"]}
+    assert api.ask("POST", "/api/v1/oauth/clients", body, key=narrow).status == 403
+    own = {**body, "scopes": ["models:read"], "grant_types": ["client_credentials"], "redirect_uris": []}
+    other = api.ask("GET", "/api/v1/me", key=api.make_user(f"other{next(_numbers)}@example.test")).json["id"]
+    assert api.ask("POST", "/api/v1/oauth/clients", {**own, "user_id": other}, key=narrow).status == 403
+    wide = register(api, scopes=["models:write"])
+    assert api.ask("POST", f"/api/v1/oauth/clients/{wide.id}/rotate-secret", key=narrow).status == 403
+
+
+# what is told about a token, and its end (P25)
+
+
+def test_introspection_of_a_bad_token_is_exactly_inactive(
+    api: Running, client: OAuthClient, browser: dict[str, str]
+) -> None:
+    made = client.tokens(browser)
+    client.post("/oauth/revoke", {"token": made["access_token"]})
+    foreign = register(api).tokens(browser, scope=None)["access_token"]
+    for token in ("", "x", "sat-unknown", made["access_token"], foreign, api.key):
+        answer = client.post("/oauth/introspect", {"token": token})
+        assert (answer.status, answer.body) == (200, b'{"active":false}')
+
+
+def test_introspection_tells_the_client_and_a_resource_server_about_a_token(
+    api: Running, client: OAuthClient, browser: dict[str, str], email: str
+) -> None:
+    made = client.tokens(browser)
+    for asking in (client, register(api, introspects=True)):
+        found = asking.introspect(made["access_token"])
+        assert found["active"] is True
+        assert (found["client_id"], found["username"]) == (client.id, email)
+        assert (found["scope"].split(), found["token_type"]) == (SCOPES, "Bearer")
+        assert found["exp"] - found["iat"] == 900
+
+
+def test_introspection_needs_a_client_with_a_secret(public: OAuthClient, browser: dict[str, str]) -> None:
+    refused(public.post("/oauth/introspect", {"token": "x"}), "invalid_client", 401)
+
+
+def test_revoking_an_unknown_token_is_200_and_no_token_400(client: OAuthClient) -> None:
+    for hint in (None, "access_token", "what"):
+        assert client.post("/oauth/revoke", {"token": "x", "token_type_hint": hint}).status == 200
+    refused(client.post("/oauth/revoke", {}), "invalid_request")
+
+
+def test_revoking_an_access_token_ends_it_and_a_refresh_token_everything(
+    api: Running, client: OAuthClient, public: OAuthClient, browser: dict[str, str]
+) -> None:
+    for asking in (client, public):
+        made = asking.tokens(browser)
+        assert asking.post("/oauth/revoke", {"token": made["access_token"]}).status == 200
+        assert not works(api, made["access_token"])
+        again = asking.refresh(made["refresh_token"]).json
+        assert asking.post("/oauth/revoke", {"token": again["refresh_token"]}).status == 200
+        assert not works(api, again["access_token"])
+        refused(asking.refresh(again["refresh_token"]), "invalid_grant")
+
+
+def test_a_client_can_not_revoke_anothers_token(api: Running, client: OAuthClient, browser: dict[str, str]) -> None:
+    made = client.tokens(browser)
+    register(api).post("/oauth/revoke", {"token": made["access_token"]})
+    assert works(api, made["access_token"])
+
+
+# what is not as it should be
+
+
+@pytest.mark.parametrize("path", ["/oauth/token", "/oauth/revoke", "/oauth/introspect", "/oauth/device_authorization"])
+def test_a_bad_form_is_refused_in_oauths_shape(api: Running, path: str) -> None:
+    def post(body: bytes, content_type: str = FORM) -> Response:
+        return api.ask("POST", path, body, key=None, headers={"Content-Type": content_type})
+
+    refused(post(b'{"a": 1}', "application/json"), "invalid_request", 415)
+    refused(post(b"grant_type=a&grant_type=b"), "invalid_request")
+    refused(post(b"a=" + b"x" * 65536), "invalid_request", 413)
+    for body in (b"", b"grant_type=%22%5C%0A&client_id=%C3%A9", b"grant_type=authorization_code&client_id=%00"):
+        answer = post(body)
+        assert answer.status in {400, 401}
+        assert answer.json["error"]
+
+
+def test_the_metadata_is_as_the_standard_wants_it(api: Running) -> None:
+    found = api.ask("GET", "/.well-known/oauth-authorization-server", key=None).json
+    AuthorizationServerMetadata(found).validate()
+    assert found["issuer"] == api.appliance.address
+    assert found["code_challenge_methods_supported"] == ["S256"]
+    assert "implicit" not in json.dumps(found)
+    assert "password" not in json.dumps(found["grant_types_supported"])
+
+
+@pytest.fixture
+def without_https(api: Running) -> Iterator[Running]:
+    """The same appliance under an address that secrets would cross a network to."""
+    import dataclasses
+
+    from secureai_appliance.web.parts import Parts
+
+    dispatcher = api.appliance._server.gateway._dispatcher
+    kept: Parts = dispatcher._parts
+    settings = dataclasses.replace(kept.settings, public_url="http://ai.example.org")
+    dispatcher._parts = dataclasses.replace(kept, settings=settings)
+    yield api
+    dispatcher._parts = kept
+
+
+def test_without_https_nothing_works_beyond_this_machine_unless_allowed(without_https: Running) -> None:
+    answer = without_https.ask("POST", "/oauth/token", b"grant_type=x", key=None, headers={"Content-Type": FORM})
+    assert (answer.status, answer.json["error"]) == (403, "insecure_transport")
+    metadata = "/.well-known/oauth-authorization-server"
+    assert without_https.ask("GET", metadata, key=None).status == 403
+    setting = "/api/v1/configs/oauth.allow_insecure_http"
+    assert without_https.ask("PUT", setting, {"value": True}).status == 200
+    try:
+        assert without_https.ask("GET", metadata, key=None).json["issuer"] == "http://ai.example.org"
+    finally:
+        without_https.ask("DELETE", setting)

@@ -1,146 +1,129 @@
-"""Chat completions over HTTP: our appliance and, side by side in one run, another OpenAI-compatible server.
+"""Chat completions over HTTP: our appliance and, in turn in one run, llama-server or any OpenAI-compatible server.
 
-    .venv/bin/python -m tests.bench.engine [--against NAME=URL …] [--streams 1,4,8,16] [--rounds 3]
+    .venv/bin/python -m tests.bench.engine [CASE …] [--llama-server PROGRAM] [--against NAME=URL …] [--json FILE]
 
-Each round asks every server in turn, so that a machine that slows down slows all of them. Texts are greedy and 96
-tokens long; the prompts differ, so that nothing is shared. Printed: tokens per second of all streams together, seconds
-to the first token, milliseconds between tokens (p50, p95), and the ratio of our tokens per second to each other's.
+Cases: decode (the default), prefix, arrival, fairness, schema. Each round asks every server in turn, so that a machine
+that slows down slows all of them; medians of the rounds are printed, and ratios are of one round.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import statistics
-import tempfile
-import threading
-import time
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.support.running import running
+from tests.bench import engine_cases
+from tests.bench.engine_client import BenchError, Job, Run, Target, percentile, together
+from tests.bench.engine_servers import llama_server, ours
 
 TOKENS = 96
 TOPICS = ("the sea", "bread", "trains", "winter", "glass", "bees", "maps", "iron", "rain", "chess", "salt", "clocks")
+_COLUMNS = ("streams", "server", "tokens/s", "first p50 s", "first p95 s", "gap p50 ms", "gap p95 ms", "client CPU")
+
+Row = dict[str, Any]
 
 
-@dataclass
-class Target:
-    """A server with `/chat/completions` below `base`."""
-
-    name: str
-    base: str
-    key: str = "none"
-
-
-@dataclass
-class Stream:
-    """When the tokens of one stream came, in seconds after it was asked."""
-
-    moments: list[float] = field(default_factory=list)
-    failed: str = ""
-
-    @property
-    def gaps(self) -> list[float]:
-        return [after - before for before, after in zip(self.moments, self.moments[1:], strict=False)]
-
-
-def ask(target: Target, prompt: str, stream: Stream) -> None:
-    """Stream one answer of `TOKENS` tokens."""
-    url = urlsplit(target.base)
-    connection = http.client.HTTPConnection(url.netloc, timeout=300)
-    body = {
-        "model": "default",
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": TOKENS,
-        "temperature": 0,
-        "stream": True,
-    }
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {target.key}"}
-    begun = time.monotonic()
-    connection.request("POST", f"{url.path}/chat/completions", json.dumps(body), headers)
-    answer = connection.getresponse()
-    if answer.status != 200:
-        stream.failed = answer.read().decode()
-        return
-    for line in iter(answer.readline, b""):
-        if line.startswith(b"data: {"):
-            event = json.loads(line[6:])
-            if "error" in event:
-                stream.failed = str(event["error"])
-            elif event["choices"] and event["choices"][0]["delta"].get("content"):
-                stream.moments.append(time.monotonic() - begun)
-    connection.close()
-
-
-def together(target: Target, count: int, round_: int) -> tuple[float, list[Stream]]:
-    """`count` streams at once; tokens per second of all of them, from the first request to the last token."""
-    streams = [Stream() for _ in range(count)]
+def answers(target: Target, count: int, round_: int) -> Run:
+    """`count` streams at once. Greedy texts of one length; the prompts differ, so that nothing is shared."""
     prompts = [f"{round_}-{n}: Tell a long story about {TOPICS[n % len(TOPICS)]}." for n in range(count)]
-    threads = [
-        threading.Thread(target=ask, args=(target, prompt, stream))
-        for prompt, stream in zip(prompts, streams, strict=True)
-    ]
-    begun = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.monotonic() - begun
-    failed = next((stream.failed for stream in streams if stream.failed), "")
-    if failed:
-        raise click.ClickException(f"{target.name}: {failed}")
-    return sum(len(stream.moments) for stream in streams) / seconds, streams
+    return together([Job(target, engine_cases.chat(prompt, TOKENS)) for prompt in prompts])
 
 
-def percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+def decode(targets: list[Target], count: int, rounds: int) -> list[Row]:
+    """One row of figures for each server; `ratio` is ours to it, `share` how many of the asked tokens came."""
+    runs: dict[str, list[Run]] = {target.name: [] for target in targets}
+    for round_ in range(rounds):
+        for target in targets if round_ % 2 == 0 else targets[::-1]:
+            runs[target.name].append(answers(target, count, round_))
+    rows = []
+    for name, own in runs.items():
+        gaps = [gap for run in own for gap in run.gaps]
+        firsts = [stream.first for run in own for stream in run.streams]
+        rows.append(
+            {
+                "case": "decode",
+                "streams": count,
+                "server": name,
+                "tokens_per_second": statistics.median(run.rate for run in own),
+                "first_p50": percentile(firsts, 0.5),
+                "first_p95": percentile(firsts, 0.95),
+                "gap_p50": percentile(gaps, 0.5),
+                "gap_p95": percentile(gaps, 0.95),
+                "client_cpu": sum(run.client_cpu for run in own) / sum(run.seconds for run in own),
+                "share": sum(s.tokens for run in own for s in run.streams) / (TOKENS * count * rounds),
+                "ratio": statistics.median(a.rate / b.rate for a, b in zip(runs["ours"], own, strict=True)),
+            }
+        )
+    return rows
 
 
-def compare(targets: list[Target], counts: list[int], rounds: int) -> Table:
-    table = Table("streams", "server", "tokens/s", "first token s", "gap p50 ms", "gap p95 ms", "ours / theirs")
-    for count in counts:
-        rates: dict[str, list[float]] = {target.name: [] for target in targets}
-        seen: dict[str, list[Stream]] = {target.name: [] for target in targets}
-        for round_ in range(rounds):
-            for target in targets:
-                rate, streams = together(target, count, round_)
-                rates[target.name].append(rate)
-                seen[target.name] += streams
-        for target in targets:
-            gaps = [gap for stream in seen[target.name] for gap in stream.gaps]
-            first = statistics.median(stream.moments[0] for stream in seen[target.name])
-            ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates[target.name], strict=True)]
-            table.add_row(
-                str(count),
-                target.name,
-                f"{statistics.median(rates[target.name]):.0f}",
-                f"{first:.2f}",
-                f"{percentile(gaps, 0.5) * 1e3:.0f}",
-                f"{percentile(gaps, 0.95) * 1e3:.0f}",
-                "" if target.name == "ours" else f"{statistics.median(ratios):.2f}",
-            )
+def decode_table(rows: list[Row]) -> Table:
+    table = Table(*_COLUMNS, "tokens come", "ours / theirs")
+    for row in rows:
+        table.add_row(
+            str(row["streams"]),
+            row["server"],
+            f"{row['tokens_per_second']:.1f}",
+            f"{row['first_p50']:.3f}",
+            f"{row['first_p95']:.3f}",
+            f"{row['gap_p50'] * 1e3:.1f}",
+            f"{row['gap_p95'] * 1e3:.1f}",
+            f"{row['client_cpu']:.1%}",
+            f"{row['share']:.0%}",
+            "" if row["server"] == "ours" else f"{row['ratio']:.3f}",
+        )
     return table
 
 
 @click.command()
-@click.option("--against", multiple=True, metavar="NAME=URL", help="Another server, by the base of its API.")
+@click.argument("cases", nargs=-1, type=click.Choice(["decode", *engine_cases.CASES]))
+@click.option("--llama-server", "program", type=click.Path(exists=True, path_type=Path), help="A build of it.")
+@click.option("--threads", default="1,2", show_default=True, help="llama-server is started with each of them.")
+@click.option("--np", default=8, show_default=True, help="llama-server's slots.")
+@click.option("--slots", default=16, show_default=True, help="Our slots.")
+@click.option("--against", multiple=True, metavar="NAME=URL", help="A running server, by the base of its API.")
 @click.option("--streams", default="1,4,8,16", show_default=True, help="Streams at once.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; medians are printed.")
-def main(against: tuple[str, ...], streams: str, rounds: int) -> None:
-    counts = [int(part) for part in streams.split(",")]
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "data", threads=0, slots=16) as api:
-        targets = [Target("ours", api.base_url, api.key)]
-        targets += [Target(*one.split("=", 1)) for one in against]
-        for target in targets:
-            together(target, 1, -1)  # loads the model
-        Console(width=120).print(compare(targets, counts, rounds))
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures there as well.")
+def main(
+    *,
+    cases: tuple[str, ...],
+    program: Path | None,
+    threads: str,
+    np: int,
+    slots: int,
+    against: tuple[str, ...],
+    streams: str,
+    rounds: int,
+    file: Path | None,
+) -> None:
+    console, rows = Console(width=140), []
+    with ExitStack() as stack:
+        first, second = stack.enter_context(ours(slots))
+        targets = [first, *(Target(*one.split("=", 1)) for one in against)]
+        if program is not None:
+            targets += [stack.enter_context(llama_server(program, int(count), np)) for count in threads.split(",")]
+        try:
+            for target in targets:
+                answers(target, 2, -1)  # loads the model
+            for case in cases or ("decode",):
+                if case == "decode":
+                    for count in (int(part) for part in streams.split(",")):
+                        rows += (figures := decode(targets, count, rounds))
+                        console.print(decode_table(figures))
+                else:
+                    rows += (figures := engine_cases.CASES[case](targets, second, rounds))
+                    console.print(engine_cases.table(case, figures))
+        except BenchError as failure:
+            raise click.ClickException(str(failure)) from failure
+    if file is not None:
+        file.write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class Runner:
                 self._grow_all()
                 self._follow()
                 if self._running:
-                    self._prefixes.trim(min(self._kv_free(), self._retention.cells))
+                    self._prefixes.trim(min(self._kv_free(), self._retention.beside(len(self._running))))
                     return True
                 self.changed.wait()
             return False
@@ -258,7 +258,10 @@ class Runner:
         for item in work:
             item.sequence.computed += item.count
             self._ledger.charge(item.sequence.key, item.count, item.sequence.request.weight)
-        ended = [(sequence, reason) for sequence, index in outputs if (reason := self._sample(sequence, index))]
+        # all are sampled before anything is published: whoever hears of a token wants the interpreter at once, which
+        # must not lie between this step and the next
+        sampled = [(sequence, self._sample(sequence, index)) for sequence, index in outputs]
+        ended = [(sequence, reason) for sequence, token in sampled if (reason := self._accept(sequence, token))]
         if decoding:
             self._pace.observe_step(seconds)
         with self.changed:
@@ -305,9 +308,12 @@ class Runner:
         """Whether the step is one of a seeded request that runs alone: chunks and threads change the logits."""
         return len(self._running) == 1 and self._running[0].seeded
 
-    def _sample(self, sequence: Sequence, index: int) -> FinishReason | None:
+    def _sample(self, sequence: Sequence, index: int) -> int:
         assert sequence.sampler is not None
-        return sequence.accept(sequence.sampler.sample(self._context.pointer, index), self._vocabulary)
+        return sequence.sampler.sample(self._context.pointer, index)
+
+    def _accept(self, sequence: Sequence, token: int) -> FinishReason | None:
+        return sequence.accept(token, self._vocabulary)
 
     def _make_sampler(self, sequence: Sequence) -> Sampler:
         request = sequence.request

@@ -12,7 +12,7 @@ from secureai_appliance.inference.library import Library
 
 if TYPE_CHECKING:
     # these load numpy, which nothing does at the appliance's start
-    from secureai_appliance.inference.candidates import Candidates
+    from secureai_appliance.inference.candidates import Candidates, Likeliest
     from secureai_appliance.inference.grammar import Grammar, Matcher
     from secureai_appliance.inference.tokens import Vocabulary
 
@@ -115,10 +115,15 @@ class Sampler:
         self._trigger = None if trigger is None else trigger.encode()
         self._tail = b""
         self._candidates: Candidates | None = None
+        self._likeliest: Likeliest | None = None
         if grammar is not None or alternatives is not None:
             from secureai_appliance.inference.candidates import Candidates
 
             self._candidates = Candidates(library, vocabulary.size)
+        elif sampling.temperature == 0 and not sampling.reorders:
+            from secureai_appliance.inference.candidates import Likeliest
+
+            self._likeliest = Likeliest(library, vocabulary.size)
         self._chain: Any = self._api.llama_sampler_chain_init(self._api.llama_sampler_chain_default_params())
         for part in [*self._adjustments(sampling, memory), *self._choice(sampling)]:
             self._api.llama_sampler_chain_add(self._chain, part)  # the chain owns its parts from here on
@@ -145,6 +150,8 @@ class Sampler:
 
     def sample(self, context: Any, index: int) -> int:
         """The token after the output at `index` of the last batch."""
+        if self._likeliest is not None:
+            return self._likeliest.of(context, index)
         if self._candidates is None:
             return int(self._api.llama_sampler_sample(self._chain, context, index))
         self._candidates.read(context, index)

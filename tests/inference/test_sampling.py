@@ -31,6 +31,13 @@ def test_a_setting_that_llama_cpp_would_not_survive_is_refused(fields: dict[str,
         Sampling(**fields)
 
 
+def test_the_likeliest_token_is_the_one_that_the_sampler_takes(chat_engine: Engine) -> None:
+    through_the_chain = Sampling(temperature=0, seed=1, logit_bias=((0, 0.0),))
+    expected = answer(ask(chat_engine, "Why is the sky blue?", max_tokens=48, sampling=through_the_chain))[0]
+    directly = answer(ask(chat_engine, "Why is the sky blue?", max_tokens=48, sampling=Sampling(temperature=0, seed=1)))
+    assert directly[0] == expected
+
+
 def test_a_bias_forbids_and_forces_tokens(chat_engine: Engine) -> None:
     first = chat_engine.vocabulary.tokenize(answer(ask(chat_engine, "Say hello.", max_tokens=1))[0])[0]
     without = Sampling(temperature=0, logit_bias=((first, -100.0),))

@@ -60,7 +60,7 @@ def prefix(targets: list[Target], _second: Target, rounds: int) -> list[Row]:
     for target in targets:
         cold, shared, cached = [], [], []
         for round_ in range(rounds):
-            own, other = text(600, 2 * round_), text(600, 2 * round_ + 1)
+            own, other = text(950, 2 * round_), text(950, 2 * round_ + 1)
             jobs = [
                 Job(target, chat(own + " Tell a story.", 160)),
                 Job(target, chat(own + " What is this about?", 4), after=8),
@@ -69,7 +69,7 @@ def prefix(targets: list[Target], _second: Target, rounds: int) -> list[Row]:
             shared.append(asked.first)
             cached.append(asked.cached_tokens)
             jobs[1] = Job(target, chat(other + " What is this about?", 4), after=8)
-            jobs[0] = Job(target, chat(text(600, 1000 + round_) + " Tell a story.", 160))
+            jobs[0] = Job(target, chat(text(950, 1000 + round_) + " Tell a story.", 160))
             _, asked = together(jobs).streams
             cold.append(asked.first)
         rows += [
@@ -88,9 +88,9 @@ def arrival(targets: list[Target], _second: Target, rounds: int) -> list[Row]:
     for target in targets:
         alone, beside, before, during = [], [], [], []
         for round_ in range(rounds):
-            alone.append(together([Job(target, chat(text(1180, 500 + round_), 1))]).streams[0].first)
+            alone.append(together([Job(target, chat(text(1900, 500 + round_) + " Tell a story.", 2))]).streams[0].first)
             streams = [Job(target, chat(f"{round_}-{n}: Tell a long story.", 400)) for n in range(4)]
-            run = together([*streams, Job(target, chat(text(1180, 700 + round_), 1), after=60)])
+            run = together([*streams, Job(target, chat(text(1900, 700 + round_) + " Tell a story.", 2), after=60)])
             *others, late = run.streams
             beside.append(late.first)
             begun, ended = late.asked, late.asked + late.first

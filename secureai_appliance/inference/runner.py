@@ -33,9 +33,10 @@ _log = logging.getLogger(__name__)
 
 # cells are reserved in steps of this many tokens: most clients name no `max_tokens`, and few answers are long
 GROWTH = 256
-# seconds between two looks at what else runs on the machine, and the part of a core that counts as free
+# seconds between two looks at what else runs on the machine, and the part of a core that counts as free: a second
+# thread gains nothing once a quarter of its core is taken, but the streams of answers take a part of it themselves
 _LOOK_AROUND = 0.3
-_FREE_CORE = 0.85
+_FREE_CORE = 0.7
 # seconds after which those who wait get a new estimate
 _TELL_EVERY = 0.5
 

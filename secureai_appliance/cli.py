@@ -166,6 +166,20 @@ def user_password(chosen: Settings, email: str, password_stdin: bool) -> None:
             sessions.end_all(tx, owner.id, actor)
 
 
+@user.command("reset-factor")
+@_boot_options("data", "key_file")
+@click.argument("email")
+def user_reset_factor(chosen: Settings, email: str) -> None:
+    """Take a user's second factor away, when phone and recovery codes are lost; all their sessions end."""
+    from secureai_appliance.accounts import second_factors
+
+    actor = on_command_line("user reset-factor")
+    with _file(chosen) as store, store.transaction() as tx:
+        owner = users.by_email(tx, email)
+        second_factors.remove(tx, owner.id, actor)
+        sessions.end_all(tx, owner.id, actor)
+
+
 def _new_password(*about: str) -> str:
     """The hash of the password on standard input. Raises ValidationError."""
     password = sys.stdin.read().removesuffix("\n")

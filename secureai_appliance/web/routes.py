@@ -9,6 +9,7 @@ from functools import cache
 from secureai_appliance.accounts.keys import Key, KeyCreate, KeyCreated, KeyPatch
 from secureai_appliance.accounts.oauth.clients import Client, ClientCreate, ClientCreated, ClientPatch
 from secureai_appliance.accounts.oauth.grants import Authorization
+from secureai_appliance.accounts.sessions import Session
 from secureai_appliance.accounts.users import Me
 from secureai_appliance.conversations.answers import ChatCompletion
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
@@ -37,6 +38,7 @@ from secureai_appliance.web.api import (
     models,
     oauth_clients,
     schedule,
+    sessions,
     tokenize,
     usage,
 )
@@ -73,6 +75,8 @@ def route_table() -> tuple[Route, ...]:
 
         Route("GET", "/api/v1/me", me.show, Access.SIGNED_IN, "Who the caller is", "Users", answer=Me),
         Route("GET", "/api/v1/me/limits", me.limits, Access.SIGNED_IN, "The caller's limits, and what is left of them", "Users", answer=LimitState),
+        Route("GET", "/api/v1/me/sessions", sessions.index, "keys:read", "Where the caller is signed in to the pages", "Users", query=ListQuery, answer=Page[Session]),
+        Route("DELETE", "/api/v1/me/sessions/{id}", sessions.delete, "keys:write", "End a session of the pages", "Users", status=204, writes=True, errors=(404,)),
         Route("GET", "/api/v1/keys", keys.index, "keys:read", "The caller's keys", "API keys", query=ListQuery, answer=Page[Key]),
         Route("POST", "/api/v1/keys", keys.create, "keys:write", "Make a key; it is shown this once", "API keys", body=KeyCreate, example={"name": "reports"}, answer=KeyCreated, status=201, writes=True, secret_field="key", errors=(409, 422)),
         Route("GET", "/api/v1/keys/{id}", keys.show, "keys:read", "One key", "API keys", answer=Key, errors=(404,)),

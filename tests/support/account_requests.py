@@ -86,6 +86,15 @@ def end_session(api: Running) -> Callable[[], Response]:
     return lambda: person.send(f"/account/sessions/{other}/end")
 
 
+def end_by_key(api: Running) -> Callable[[], Response]:
+    with api.appliance.store.transaction() as tx:
+        user_id = users.by_email(tx, "admin@localhost").id
+        sessions.open_(tx, user_id, "link", sessions.Browser("127.0.0.1", "ended by key"))
+        session_id = tx.value("SELECT id FROM sessions WHERE agent = 'ended by key'")
+    Person.latest = user_id
+    return lambda: api.ask("DELETE", f"/api/v1/me/sessions/{session_id}")
+
+
 def make_key(api: Running) -> Callable[[], Response]:
     person = Person(api)
     return lambda: person.send("/account/keys", name="k")
@@ -114,6 +123,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /account/second-factor/confirm": ("second_factor.set", confirm),
     "POST /account/second-factor/remove": ("second_factor.removed", remove),
     "POST /account/sessions/{id}/end": ("session.ended", end_session),
+    "DELETE /api/v1/me/sessions/{id}": ("session.ended", end_by_key),
     "POST /account/keys": ("key.created", make_key),
     "POST /account/keys/{id}/revoke": ("key.revoked", revoke_key),
     "POST /second-factor": ("session.opened", give_code),

@@ -33,7 +33,7 @@ from secureai_appliance.conversations.answers import (
 from secureai_appliance.conversations.logprobs import ChoiceLogprobs, Logprob
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.outputs import Output
-from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, ClientGone, Comment, Run
+from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, Budget, ClientGone, Comment, Run
 from secureai_appliance.conversations.tools import ToolUse
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import InternalError, UnprocessableEntity
@@ -79,7 +79,16 @@ class _Choice:
 class Completion:
     """A chat completion under way."""
 
-    def __init__(self, handle: Handle, row: ModelRow, caller: Caller, request: ChatRequest, clock: Clock) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        row: ModelRow,
+        caller: Caller,
+        request: ChatRequest,
+        clock: Clock,
+        *,
+        budget: Budget | None = None,
+    ) -> None:
         self.id = new_id("resp")
         self.created = int(clock.now())
         self.model = row.id
@@ -92,7 +101,7 @@ class Completion:
         self._format = structured.json_format(request)
         self._offer = tools.offer(request)
         self._truncation: Truncation | UnsetType = UNSET
-        self._run = Run(handle, clock, self._prepare)
+        self._run = Run(handle, clock, self._prepare, budget)
         self._fingerprint = ""
         self._vocabulary: Vocabulary | None = None
         self._choices: list[_Choice] = []
@@ -292,7 +301,9 @@ class Completion:
         )
 
 
-def start(models: Models, row: ModelRow, caller: Caller, request: ChatRequest, clock: Clock) -> Completion:
+def start(
+    models: Models, row: ModelRow, caller: Caller, request: ChatRequest, clock: Clock, *, budget: Budget | None = None
+) -> Completion:
     """Check the request and have its model loaded. Raises what is wrong with the request itself."""
     messages.refuse_unsupported(request)
-    return Completion(models.chat(row), row, caller, request, clock)
+    return Completion(models.chat(row), row, caller, request, clock, budget=budget)

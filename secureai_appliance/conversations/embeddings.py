@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from secureai_appliance.conversations.running import Budget
 from secureai_appliance.core.errors import Failure, InternalError, UnprocessableEntity, ValidationError
 from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.inference.tokens import TooManyTokens
@@ -53,7 +54,12 @@ class EmbeddingList(msgspec.Struct, kw_only=True):
 
 
 def embed(
-    embedder: Embedder, row: ModelRow, request: EmbeddingRequest, abandoned: Callable[[], bool] = lambda: False
+    embedder: Embedder,
+    row: ModelRow,
+    request: EmbeddingRequest,
+    abandoned: Callable[[], bool] = lambda: False,
+    *,
+    budget: Budget | None = None,
 ) -> EmbeddingList:
     """The vectors of the request's inputs; Abandoned is raised soon after `abandoned` has turned true.
 
@@ -67,8 +73,10 @@ def embed(
             constraint="supported",
         )
     inputs = _inputs(embedder, row, request)
-    vectors = embedder.embed(inputs, abandoned)
     used = sum(len(tokens) for tokens in inputs)
+    if budget is not None:
+        budget.reserve(used, 0, 0)
+    vectors = embedder.embed(inputs, abandoned)
     return EmbeddingList(
         data=[
             Embedding(

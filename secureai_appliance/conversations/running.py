@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import InternalError
@@ -20,6 +21,8 @@ _SECONDS_AMONG_SEVERAL = 0.02
 _SECONDS_BETWEEN_COMMENTS = 5.0
 # a cancelled one ends within two steps
 _PATIENCE_FOR_THE_END = 2.0
+# tokens that a limit has to leave an answer that asks for no number of them
+_LEAST_ANSWER = 256
 
 
 class ClientGone(Exception):
@@ -45,14 +48,23 @@ class Counts:
 Prepare = Callable[[Engine], Sequence[GenerationRequest]]
 
 
+class Budget(Protocol):
+    """The tokens that a user may still use."""
+
+    def reserve(self, prompt: int, least: int, most: int) -> int:
+        """Room for an answer of `least` to `most` tokens to `prompt` tokens. Raises RateLimitExceeded."""
+        ...
+
+
 class Run:
     """One or more generations. `close` ends them in every state."""
 
-    def __init__(self, handle: Handle, clock: Clock, prepare: Prepare) -> None:
+    def __init__(self, handle: Handle, clock: Clock, prepare: Prepare, budget: Budget | None) -> None:
         """`prepare` makes the requests once the model is there; it raises what makes them impossible."""
         self._handle = handle
         self._clock = clock
         self._prepare = prepare
+        self._budget = budget
         self._generations: list[Generation] = []
         self._open: list[int] = []
         self._finished: list[Finished] = []
@@ -90,6 +102,7 @@ class Run:
             requests = self._prepare(engine)
         except TooManyTokens as cause:
             raise engine.too_long(cause.count) from cause
+        requests = self._afforded(requests, engine.context_length)
         # one that is refused is raised to the caller, who closes those before it
         for request in requests:
             self._generations.append(engine.submit(request))
@@ -132,6 +145,23 @@ class Run:
             if event is None:
                 return
             self._take(index, event)
+
+    def _afforded(self, requests: Sequence[GenerationRequest], context: int) -> Sequence[GenerationRequest]:
+        """The requests, with answers no longer than the budget allows. Raises RateLimitExceeded."""
+        rooms = [min(request.max_tokens or context, context - len(request.prompt)) for request in requests]
+        if self._budget is None or min(rooms) < 0:
+            return requests  # without room the engine refuses it
+        # choices of one prompt share it
+        prompt = sum({id(request.prompt): len(request.prompt) for request in requests}.values())
+        least = sum(
+            min(room, _LEAST_ANSWER) if request.max_tokens is None else room
+            for request, room in zip(requests, rooms, strict=True)
+        )
+        granted = self._budget.reserve(prompt, least, sum(rooms))
+        if granted >= sum(rooms):
+            return requests
+        share = max(1, granted // len(requests))
+        return [replace(request, max_tokens=min(room, share)) for request, room in zip(requests, rooms, strict=True)]
 
     def _take(self, index: int, event: Event) -> tuple[int, Event]:
         if isinstance(event, Started):

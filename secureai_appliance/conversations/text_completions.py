@@ -14,7 +14,7 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations import messages
 from secureai_appliance.conversations.answers import FinishReason, PromptTokensDetails, Usage
 from secureai_appliance.conversations.messages import SamplingFields
-from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, ClientGone, Comment, Run
+from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, Budget, ClientGone, Comment, Run
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import InternalError, UnprocessableEntity, ValidationError
 from secureai_appliance.core.ids import new_id
@@ -85,7 +85,16 @@ class _Choice:
 class Continuation:
     """A text completion under way. As with chat, `close` ends it in every state."""
 
-    def __init__(self, handle: Handle, row: ModelRow, caller: Caller, request: TextRequest, clock: Clock) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        row: ModelRow,
+        caller: Caller,
+        request: TextRequest,
+        clock: Clock,
+        *,
+        budget: Budget | None = None,
+    ) -> None:
         self.id = new_id("resp")
         self.created = int(clock.now())
         self.model = row.id
@@ -94,7 +103,7 @@ class Continuation:
         self._prompts = prompts_of(request, row)
         self._stops = messages.stops(request)
         self._sampling = messages.sampling(request)
-        self._run = Run(handle, clock, self._prepare)
+        self._run = Run(handle, clock, self._prepare, budget)
         self._fingerprint = ""
         self._vocabulary: Vocabulary | None = None
         self._prompt_tokens = 0
@@ -244,10 +253,12 @@ class Continuation:
         )
 
 
-def start(models: Models, row: ModelRow, caller: Caller, request: TextRequest, clock: Clock) -> Continuation:
+def start(
+    models: Models, row: ModelRow, caller: Caller, request: TextRequest, clock: Clock, *, budget: Budget | None = None
+) -> Continuation:
     """Check the request and have its model loaded. Raises what is wrong with the request itself."""
     refuse_unsupported(request)
-    return Continuation(models.chat(row), row, caller, request, clock)
+    return Continuation(models.chat(row), row, caller, request, clock, budget=budget)
 
 
 def refuse_unsupported(request: TextRequest) -> None:

@@ -235,6 +235,13 @@ class Limits:
             held = tuple((window, count.index) for window, count in zip(TOKENS, counts, strict=True))
         return granted, held
 
+    def _charge(self, user_id: str, amount: int) -> None:
+        with self._lock:
+            now = self._now()
+            for window in TOKENS:
+                self._count(self._users[user_id], window, now).used += amount
+            self._changed.add(user_id)
+
     def _nearest(self, user_id: str, bounds: Bounds, completion: bool) -> Standing:
         """The applying window with the smallest remaining share (ruling 25)."""
         windows = WINDOWS if completion else REQUESTS
@@ -335,18 +342,20 @@ class Lease:
 
         What can never fit is taken for as much as fits into an empty window. Raises Refused.
         """
-        bounds = [bound for window in TOKENS if (bound := window.bound(self._bounds)) is not None]
-        room = max(0, min(bounds, default=MOST) - prompt)
+        smallest = min((bound for window in TOKENS if (bound := window.bound(self._bounds)) is not None), default=MOST)
         granted, held = self._limits._reserve(
-            self._user_id, self._bounds, prompt + min(least, room), prompt + min(most, room)
+            self._user_id, self._bounds, min(prompt + least, smallest), min(prompt + most, smallest)
         )
         self._tokens, self._reserved = held, self._reserved + granted
-        return granted - prompt
+        return max(0, granted - prompt)
 
     def settle(self, used: int) -> None:
-        """The tokens that were really used: what was reserved beyond is given back."""
+        """The tokens that were really used: what was reserved beyond is given back, the rest is counted."""
         held, self._tokens = self._tokens, ()
-        self._limits._give_back(self._user_id, held, self._reserved - used)
+        if held:
+            self._limits._give_back(self._user_id, held, self._reserved - used)
+        elif used:
+            self._limits._charge(self._user_id, used)
         self._reserved = 0
 
     def release(self) -> None:

@@ -30,6 +30,7 @@ from secureai_appliance.governance.limits import Refused
 from secureai_appliance.governance.refusals import Refusal
 from secureai_appliance.web import body, idempotency, query, responses
 from secureai_appliance.web.answers import Outcome, Stream
+from secureai_appliance.web.budget import Budget
 from secureai_appliance.web.cookies import require_same_origin
 from secureai_appliance.web.exchange import Exchange
 from secureai_appliance.web.idempotency import Attempt
@@ -158,6 +159,8 @@ class Dispatcher:
                 raise exceeded(refused.standing.retry_after) from None
             exchange.lease = lease
             exchange.on_close(lease.release)
+            if route.limit == "completions":
+                exchange.budget = Budget(exchange, lease, self._parts.quotas, caller.user_id)
         if isinstance(route.access, str):
             caller.require(route.access)
 
@@ -224,6 +227,7 @@ class Dispatcher:
             query=struct,
             caller_or_none=exchange.caller,
             metered=exchange.metered,
+            budget=exchange.budget,
             form=form,
             client=exchange.client,
             ignored=tuple(ignored) if route.openai else (),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.governance.limits import Lease, Standing
 from secureai_appliance.web.request import Metered
 from secureai_appliance.web.route import Route
+
+if TYPE_CHECKING:
+    from secureai_appliance.web.budget import Budget
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ class Exchange:
     caller: Caller | None = None
     lease: Lease | None = None
     """The caller's place in the limits, where the route counts."""
+    budget: Budget | None = None
     standing: Standing | None = None
     """The window that refused the request."""
     status: int = 0

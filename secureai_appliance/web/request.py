@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import AuthenticationError
 from secureai_appliance.store import Transaction
 from secureai_appliance.web.parts import Parts
+
+if TYPE_CHECKING:
+    from secureai_appliance.web.budget import Budget
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -42,6 +45,8 @@ class Request(Generic[B, Q]):
     """The fields of a form, for a route with `form=True`."""
     transaction_or_none: Transaction | None = None
     ignored: tuple[str, ...] = ()
+    budget: Budget | None = None
+    """The tokens that the request may use, on a route that counts among the completions."""
     metered: Metered = field(default_factory=Metered)
     """Where whoever runs a model notes what was used."""
     disconnected: Callable[[], bool] = field(default=lambda: False)

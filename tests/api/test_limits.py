@@ -147,3 +147,36 @@ def test_nothing_is_held_when_everything_has_ended(api: Running) -> None:
             break
         api.ask("GET", "/healthz", key=None)
     assert limits.running(user_id) == (0, 0)
+
+
+def test_tokens_are_limited_exactly_and_what_was_not_used_comes_back(api: Running, free: str) -> None:
+    asked = {"model": "gpt-4", "messages": [{"role": "user", "content": "Tell me a long story."}], "temperature": 0}
+    few = dict.fromkeys(("requests_per_minute", "completions_per_minute", "requests_per_day", "completions_per_day"))
+    set_tier(api, {**few, "tokens_per_day": 120})
+    first = api.ask("POST", "/api/v1/chat/completions", asked | {"max_tokens": 20}, key=free).json["usage"]
+    last = api.ask("POST", "/api/v1/chat/completions", asked | {"n": 2}, key=free)
+    # what is left is less than an answer without a length has to have
+    assert (last.status, last.headers["ratelimit-policy"]) == (429, '"tokens-day";q=120;w=86400')
+    set_tier(api, {**few, "tokens_per_day": 400})
+    cut = api.ask("POST", "/api/v1/chat/completions", asked | {"max_tokens": 280}, key=free)
+    assert cut.status == 200
+    windows = {window["name"]: window for window in api.ask("GET", "/api/v1/me/limits", key=free).json["windows"]}
+    for _ in range(2000):
+        # the rest comes back after the last byte
+        windows = {window["name"]: window for window in api.ask("GET", "/api/v1/me/limits", key=free).json["windows"]}
+        if windows["tokens-day"]["used"] == first["total_tokens"] + cut.json["usage"]["total_tokens"]:
+            break
+    assert windows["tokens-day"]["used"] == first["total_tokens"] + cut.json["usage"]["total_tokens"] <= 400
+    over = {"model": "text-embedding-3-small", "input": ["Hello there"] * 100}
+    assert api.ask("POST", "/api/v1/embeddings", over, key=free).status == 429
+
+
+def test_a_stream_within_the_token_limit_is_cut_and_one_over_it_refused(api: Running, free: str) -> None:
+    few = dict.fromkeys(("requests_per_minute", "completions_per_minute", "requests_per_day", "completions_per_day"))
+    set_tier(api, {**few, "tokens_per_day": 30})
+    asked = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    first = api.ask("POST", "/api/v1/chat/completions", asked | {"max_tokens": 500}, key=free)
+    assert first.status == 200
+    assert '"finish_reason":"length"' in first.events[-2] or '"finish_reason":"stop"' in first.events[-2]
+    second = api.ask("POST", "/api/v1/chat/completions", asked | {"max_tokens": 500}, key=free)
+    assert second.status == 429

@@ -282,3 +282,5 @@ def test_what_is_larger_than_an_empty_window_takes_all_of_it() -> None:
         reserved(limits, 100, 2000, 2000)
     clock.advance(caught.value.standing.retry_after)
     assert reserved(limits, 100, 2000, 2000)[1] == 900
+    clock.advance(86_400)
+    assert reserved(limits, 3000, 10, 10)[1] == 0

@@ -68,7 +68,7 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
         completion = (
             remote.chat(parts.models.remotes, row, body, parts.clock)
             if row.source == "remote"
-            else completions.start(parts.models, row, request.caller, body, parts.clock)
+            else completions.start(parts.models, row, request.caller, body, parts.clock, budget=request.budget)
         )
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 
@@ -82,7 +82,7 @@ def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream 
         completion = (
             remote.text(parts.models.remotes, row, body, parts.clock)
             if row.source == "remote"
-            else text_completions.start(parts.models, row, request.caller, body, parts.clock)
+            else text_completions.start(parts.models, row, request.caller, body, parts.clock, budget=request.budget)
         )
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 

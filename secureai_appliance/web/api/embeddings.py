@@ -31,7 +31,9 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
             if request.disconnected():
                 return Answer(CLIENT_CLOSED_REQUEST)
         try:
-            answer = embeddings.embed(embeddings.require_embedder(loaded), row, request.body, request.disconnected)
+            answer = embeddings.embed(
+                embeddings.require_embedder(loaded), row, request.body, request.disconnected, budget=request.budget
+            )
         except Abandoned:
             return Answer(CLIENT_CLOSED_REQUEST)
     return _counted(request, answer)

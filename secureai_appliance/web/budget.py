@@ -1,0 +1,32 @@
+"""The tokens of one request against the limits of its user."""
+
+from __future__ import annotations
+
+from secureai_appliance.governance.addresses import exceeded
+from secureai_appliance.governance.limits import Lease, Refused
+from secureai_appliance.governance.quotas import Quotas
+from secureai_appliance.web.exchange import Exchange
+
+
+class Budget:
+    """Takes what a completion may use before it begins; what it did not use goes back when its answer is out."""
+
+    def __init__(self, exchange: Exchange, lease: Lease, quotas: Quotas, user_id: str) -> None:
+        self._exchange = exchange
+        self._lease = lease
+        self._quotas = quotas
+        self._user_id = user_id
+        exchange.on_close(self._settle)
+
+    def reserve(self, prompt: int, least: int, most: int) -> int:
+        """Room for an answer of `least` to `most` tokens to `prompt` tokens. Raises RateLimitExceeded."""
+        try:
+            return self._lease.reserve(prompt, least, most)
+        except Refused as refused:
+            self._quotas.tell(self._user_id, refused)
+            self._exchange.standing = refused.standing
+            raise exceeded(refused.standing.retry_after) from None
+
+    def _settle(self) -> None:
+        metered = self._exchange.metered
+        self._lease.settle(metered.prompt_tokens + metered.completion_tokens)

@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 def answers(target: Target, count: int, round_: int) -> Run:
     """`count` streams at once. Greedy texts of one length; the prompts differ, so that nothing is shared."""
-    prompts = [f"{round_}-{n}: Tell a long story about {TOPICS[n % len(TOPICS)]}." for n in range(count)]
+    prompts = [f"{count}-{round_}-{n}: Tell a long story about {TOPICS[n % len(TOPICS)]}." for n in range(count)]
     return together([Job(target, engine_cases.chat(prompt, TOKENS)) for prompt in prompts])
 
 

@@ -36,6 +36,7 @@ from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
 from secureai_appliance.models.registry import Models
 from secureai_appliance.models.remotes import Remotes
+from secureai_appliance.models.uploads import Uploads
 from secureai_appliance.scheduler.scheduler import Scheduler
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Identity, ServeLock, Store, Transaction, upkeep
@@ -115,6 +116,7 @@ class Appliance:
             memory=memory_budget(settings),
             idle_seconds=settings.idle_unload or None,
         )
+        self.uploads = Uploads(self.store, self._data)
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
         self._refusals = Refusals()
@@ -126,6 +128,7 @@ class Appliance:
             usage=self.usage,
             refusals=self._refusals,
             models=self.models,
+            uploads=self.uploads,
         )
         self._scheduler = Scheduler(self.store, clock, todo, self._metrics.worked)
         readiness = Readiness(self._look, clock)
@@ -142,6 +145,7 @@ class Appliance:
             quotas=self.quotas,
             usage=self.usage,
             models=self.models,
+            uploads=self.uploads,
             metrics=self._metrics,
             readiness=readiness,
             schedule=self._scheduler.states,

@@ -13,6 +13,7 @@ from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.models.registry import Models
+from secureai_appliance.models.uploads import Uploads
 from secureai_appliance.store import Store, upkeep
 
 MINUTE = 60.0
@@ -21,7 +22,15 @@ DAY = 24 * HOUR
 
 
 def jobs(
-    *, store: Store, clock: Clock, configs: Configs, quotas: Quotas, usage: Usage, refusals: Refusals, models: Models
+    *,
+    store: Store,
+    clock: Clock,
+    configs: Configs,
+    quotas: Quotas,
+    usage: Usage,
+    refusals: Refusals,
+    models: Models,
+    uploads: Uploads,
 ) -> list[Job]:
     """All of them. What takes long waits until the start is over."""
     return [
@@ -31,6 +40,7 @@ def jobs(
         Job("refusals for the audit log", 10.0, lambda: refusals.flush(store, clock.now()), first=10.0),
         Job("length of the log", MINUTE, lambda: upkeep.shorten_log(store), first=MINUTE),
         Job("expired sign-ins", HOUR, lambda: _expired_sign_ins(store), first=MINUTE),
+        Job("unfinished uploads", HOUR, uploads.sweep, first=MINUTE),
         Job("freed pages", HOUR, lambda: upkeep.give_back(store), first=5 * MINUTE),
         Job("retention of the audit log", DAY, lambda: _retain_audit(store, clock, configs), first=10 * MINUTE),
         Job("retention of usage", DAY, lambda: _retain_usage(store, clock, configs), first=10 * MINUTE),

@@ -67,13 +67,18 @@ class DataFolder:
         return self.root / "import"
 
     @property
+    def uploads(self) -> Path:
+        """Files that come in parts."""
+        return self.root / "uploads"
+
+    @property
     def tmp(self) -> Path:
         return self.root / "tmp"
 
     def create(self) -> None:
         """Make the folder and its subfolders, readable by the owner alone (0700). Raises StartupError."""
         try:
-            for folder in (self.root, self.models, self.imported, self.import_, self.tmp):
+            for folder in (self.root, self.models, self.imported, self.import_, self.uploads, self.tmp):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.root.chmod(0o700)
         except OSError as cause:

@@ -98,6 +98,18 @@ SETTINGS: tuple[Setting, ...] = (
         check=_are_networks,
     ),
     Setting(
+        "uploads.max_bytes",
+        Annotated[int, Meta(ge=1, le=2**50)],
+        64 * 2**30,
+        "Bytes that a file may have that comes in parts. Less when the disk has no room for it.",
+    ),
+    Setting(
+        "uploads.open_per_user",
+        Annotated[int, Meta(ge=0, le=1000)],
+        8,
+        "Uploads that one user may have at a time, complete ones among them; 0: nobody uploads anything.",
+    ),
+    Setting(
         "usage.days_kept",
         Annotated[int, Meta(ge=1, le=36_500)],
         1095,

@@ -41,13 +41,14 @@ _PIECE = 4 * 1024 * 1024
 
 
 class ModelImport(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A model to add: a `file` that lies in the `import` folder, or a `remote` one.
+    """A model to add: a `file` that lies in the `import` folder, an upload that is complete, or a `remote` one.
 
     `name` becomes the model's id; without it, one is made from the file's name, or the model's on the other server.
     `sha256`: what the file must have.
     """
 
     file: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    upload_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     remote: RemoteCreate | None = None
     name: Name | None = None
     sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
@@ -66,8 +67,15 @@ class Importer:
     folder: DataFolder
     loader: Loader
 
-    def run(self, body: ModelImport, abandoned: Callable[[], bool] = lambda: False, actor: Actor = SYSTEM) -> ModelRow:
+    def run(
+        self,
+        body: ModelImport,
+        abandoned: Callable[[], bool] = lambda: False,
+        actor: Actor = SYSTEM,
+        uploaded: Path | None = None,
+    ) -> ModelRow:
         """Import a file; takes as long as reading it once. `abandoned` is asked meanwhile, see Abandoned.
+        The bytes of `body.file` are those of `uploaded`, if it is given.
 
         1. The names are looked at, so that a taken one costs nothing; then the header; then the checksum.
         2. A child process loads the file and computes a token.
@@ -79,7 +87,7 @@ class Importer:
         """
         if body.file is None:
             raise ValidationError("The 'file' field is required.", field="file", constraint="required")
-        source = self._source(body.file)
+        source = uploaded or self._source(body.file)
         model_id = body.name or id_from(body.file)
         with self.store.read() as db:
             for name in (model_id, *body.aliases):

@@ -72,6 +72,12 @@ def decode(body: bytes, environ: dict[str, Any], kind: type[T], *, ignore_unknow
     return decoding.convert(value, kind, decoding.FIELD), ignored
 
 
+def require_type(environ: dict[str, Any], wanted: str) -> None:
+    """Raise UnsupportedMediaType unless the body says that it is `wanted`."""
+    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != wanted:
+        raise UnsupportedMediaType(f"Send 'Content-Type: {wanted}'.")
+
+
 def decode_form(body: bytes, environ: dict[str, Any]) -> dict[str, str]:
     """The fields of a form; each once. Raises UnsupportedMediaType, ValidationError."""
     if not body:

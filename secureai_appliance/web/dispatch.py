@@ -228,6 +228,7 @@ class Dispatcher:
             caller_or_none=exchange.caller,
             metered=exchange.metered,
             budget=exchange.budget,
+            raw=raw if route.raw else b"",
             form=form,
             client=exchange.client,
             ignored=tuple(ignored) if route.openai else (),
@@ -243,6 +244,9 @@ class Dispatcher:
             value, unknown = body.decode(raw, exchange.environ, route.body, ignore_unknown=route.openai)
             ignored += unknown
             return raw, value
+        if route.raw:
+            body.require_type(exchange.environ, route.raw)
+            return raw, None
         if route.form:
             return raw, None
         if raw.strip() not in {b"", b"{}"}:

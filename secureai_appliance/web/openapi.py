@@ -184,6 +184,9 @@ def _operation(route: Route, references: dict[type, Schema]) -> Schema:
     if route.body is not None:
         content = {"schema": references[route.body]} | ({"example": route.example} if route.example else {})
         operation["requestBody"] = {"required": True, "content": {JSON: content}}
+    if route.raw:
+        binary = {"schema": {"type": "string", "contentMediaType": route.raw}}
+        operation["requestBody"] = {"required": True, "content": {route.raw: binary}}
     if route.deprecated:
         operation["deprecated"] = True
     return operation

@@ -24,6 +24,7 @@ from secureai_appliance.web.metrics import Metrics
 if TYPE_CHECKING:
     # what handles HTTP runs without the engine's libraries loaded
     from secureai_appliance.models.registry import Models
+    from secureai_appliance.models.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Parts:
     usage: Usage
     second_factors: SecondFactors
     models: Models
+    uploads: Uploads
     metrics: Metrics
     readiness: Callable[[], list[Check]]
     schedule: Callable[[], list[JobState]]

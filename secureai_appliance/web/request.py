@@ -41,6 +41,8 @@ class Request(Generic[B, Q]):
     body: B
     query: Q
     caller_or_none: Caller | None = None
+    raw: bytes = b""
+    """The body, for a route with `raw`."""
     form: dict[str, str] = field(default_factory=dict)
     """The fields of a form, for a route with `form=True`."""
     transaction_or_none: Transaction | None = None

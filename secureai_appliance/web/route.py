@@ -40,6 +40,8 @@ class Route:
     summary: str
     tag: str = ""
     body: type[msgspec.Struct] | None = None
+    raw: str = ""
+    """The content type of a body that the handler takes as bytes (`request.raw`). Never together with `body`."""
     form: bool = False
     """Takes `application/x-www-form-urlencoded` (`request.form`) instead of JSON. Never together with `body`."""
     oauth: bool = False

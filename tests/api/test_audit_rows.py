@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 
@@ -49,6 +50,35 @@ def put_file(api: Running) -> None:
 def import_(api: Running) -> Callable[[], Response]:
     put_file(api)
     return lambda: api.ask("POST", "/api/v1/models", {"file": "audited.gguf"})
+
+
+UPLOADS = "/api/v1/uploads"
+UPLOAD = {"filename": "a", "size": 1, "sha256": hashlib.sha256(b"a").hexdigest()}
+
+
+def upload(api: Running) -> str:
+    return f"{UPLOADS}/{api.ask('POST', UPLOADS, UPLOAD).json['id']}"
+
+
+def begin_upload(api: Running) -> Callable[[], Response]:
+    def ask() -> Response:
+        answer = api.ask("POST", UPLOADS, UPLOAD)
+        api.ask("DELETE", f"{UPLOADS}/{answer.json['id']}")
+        return answer
+
+    return ask
+
+
+def complete_upload(api: Running) -> Callable[[], Response]:
+    path = upload(api)
+
+    def ask() -> Response:
+        sent = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+        answer = api.ask("PATCH", path, b"a", headers=sent)
+        api.ask("DELETE", path)
+        return answer
+
+    return ask
 
 
 def on(path: Callable[[Running], str], method: str, further: str = "", body: object = None) -> Recipe:
@@ -175,6 +205,9 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /oauth/authorize": ("authorization.granted", consented),
     "POST /oauth/revoke": ("authorization.revoked", token_revoked),
     "POST /oauth/device": ("authorization.granted", device_allowed),
+    "POST /api/v1/uploads": ("upload.created", begin_upload),
+    "PATCH /api/v1/uploads/{id}": ("upload.completed", complete_upload),
+    "DELETE /api/v1/uploads/{id}": ("upload.deleted", on(upload, "DELETE")),
     "POST /sign-in": ("session.opened", sign_in),
     "POST /sign-in/{token}": ("session.opened", redeem),
     "POST /sign-out": ("session.ended", sign_out),

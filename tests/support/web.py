@@ -370,6 +370,7 @@ def parts_on(
         quotas=Quotas(store, configs, clock),
         usage=Usage(store, clock, lambda: configs.value("usage.prices")),
         models=cast(Any, None),
+        uploads=cast(Any, None),
         metrics=Metrics(),
         readiness=checks,
         schedule=list,

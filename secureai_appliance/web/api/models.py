@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET
 
-from secureai_appliance.core.errors import ValidationError
+from secureai_appliance.core.errors import Conflict, ValidationError
 from secureai_appliance.governance import audit
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.models import catalogue, importing
+from secureai_appliance.models import catalogue, importing, uploads
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch, ModelRow
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.models.remote import RemoteCreate
@@ -48,15 +48,32 @@ def show(request: Request[None, None]) -> Model:
 
 def create(request: Request[ModelImport, None]) -> Model | Answer:
     parts, body = request.parts, request.body
-    if (body.file is None) == (body.remote is None):
-        raise ValidationError("One of the fields 'file' and 'remote' is required.", field="file", constraint="required")
+    if [body.file, body.upload_id, body.remote].count(None) != 2:
+        raise ValidationError(
+            "One of the fields 'file', 'upload_id' and 'remote' is required.", field="file", constraint="required"
+        )
     if body.remote is not None:
         return _add_remote(request, body.remote)
     importer = importing.Importer(parts.store, parts.data, parts.models.loader)
     try:
-        return parts.models.show(importer.run(request.body, request.disconnected, request.caller.actor))
+        if body.upload_id is not None:
+            return parts.models.show(_import_upload(request, importer, body.upload_id))
+        return parts.models.show(importer.run(body, request.disconnected, request.caller.actor))
     except importing.Abandoned:
         return Answer(CLIENT_CLOSED_REQUEST)
+
+
+def _import_upload(request: Request[ModelImport, None], importer: importing.Importer, upload_id: str) -> ModelRow:
+    parts, caller = request.parts, request.caller
+    with parts.store.read() as db:
+        upload = uploads.find(db, caller, upload_id)
+    if upload.offset < upload.size:
+        raise Conflict("The upload is not complete.", constraint="incomplete", details={"offset": upload.offset})
+    body = msgspec.structs.replace(request.body, file=upload.filename)
+    row = importer.run(body, request.disconnected, caller.actor, parts.uploads.path(upload))
+    with parts.store.transaction() as tx:
+        uploads.remove(tx, caller, upload)
+    return row
 
 
 def _add_remote(request: Request[ModelImport, None], remote: RemoteCreate) -> Model:

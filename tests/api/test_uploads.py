@@ -1,0 +1,122 @@
+"""Large files in parts, over real sockets."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from secureai_appliance.models.uploads import LIFETIME
+from tests.support.models import CHAT
+from tests.support.running import Response, Running
+
+PART = {"Content-Type": "application/offset+octet-stream"}
+
+
+def begin(api: Running, content: bytes, **fields: Any) -> str:
+    body = {"filename": "Sent.gguf", "size": len(content), "sha256": hashlib.sha256(content).hexdigest(), **fields}
+    made = api.ask("POST", "/api/v1/uploads", body)
+    assert made.status == 201, made.body
+    return f"/api/v1/uploads/{made.json['id']}"
+
+
+def send(api: Running, path: str, offset: int, part: bytes) -> Response:
+    return api.ask("PATCH", path, part, headers={**PART, "Upload-Offset": str(offset)})
+
+
+def drop(api: Running, path: str) -> None:
+    assert api.ask("DELETE", path).status == 204
+    assert not (api.appliance.settings.data_folder.uploads / path.rsplit("/", 1)[1]).exists()
+
+
+def test_a_model_comes_in_parts_and_answers(api: Running) -> None:
+    content = CHAT.read_bytes() + bytes(160)
+    path = begin(api, content)
+    early = api.ask("POST", "/api/v1/models", {"upload_id": path.rsplit("/", 1)[1]})
+    assert (early.status, early.json["error"]["details"]["offset"]) == (409, 0)
+    size = 8 * 1024 * 1024
+    for offset in range(0, len(content), size):
+        sent = send(api, path, offset, content[offset : offset + size])
+        assert sent.status == 200, sent.body
+    assert sent.json["status"] == "complete"
+    made = api.ask("POST", "/api/v1/models", {"upload_id": path.rsplit("/", 1)[1]})
+    assert (made.status, made.json["id"]) == (201, "sent"), made.body
+    assert api.ask("GET", path).status == 404
+    assert api.ask("DELETE", "/api/v1/models/sent").status == 204
+
+
+def test_another_offset_is_told_the_right_one_and_nothing_is_lost(api: Running) -> None:
+    path = begin(api, b"abcdef")
+    assert send(api, path, 0, b"abc").headers["upload-offset"] == "3"
+    for offset in (0, 2, 6):
+        wrong = send(api, path, offset, b"x")
+        assert (wrong.status, wrong.json["error"]["details"]["offset"], wrong.headers["upload-offset"]) == (409, 3, "3")
+    assert api.ask("HEAD", path).headers["upload-offset"] == "3"
+    assert send(api, path, 3, b"defg").status == 400
+    # a part that was written and never answered
+    with (api.appliance.settings.data_folder.uploads / path.rsplit("/", 1)[1]).open("ab") as file:
+        file.write(b"torn")
+    assert send(api, path, 3, b"def").json["status"] == "complete"
+    drop(api, path)
+
+
+def test_another_checksum_is_found_at_the_end(api: Running) -> None:
+    path = begin(api, b"abc", sha256="0" * 64)
+    assert send(api, path, 0, b"ab").status == 200
+    assert send(api, path, 2, b"c").status == 422
+    assert api.ask("GET", path).json["offset"] == 0
+    drop(api, path)
+
+
+@pytest.mark.parametrize("content", [b"not a model at all", b"GGUF" + bytes(100), CHAT.read_bytes()[:100_000]])
+def test_what_is_no_model_is_refused_and_the_server_stays(api: Running, content: bytes) -> None:
+    path = begin(api, content)
+    assert send(api, path, 0, content).status == 200
+    answer = api.ask("POST", "/api/v1/models", {"upload_id": path.rsplit("/", 1)[1], "name": "broken"})
+    assert answer.status == 422, answer.body
+    assert api.ask("GET", "/api/v1/models/broken").status == 404
+    drop(api, path)
+
+
+def test_an_upload_that_nobody_goes_on_with_is_thrown_away(api: Running) -> None:
+    path, kept = begin(api, b"abc"), begin(api, b"abd")
+    send(api, path, 0, b"a")
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE uploads SET updated_at = ? WHERE id = ?", tx.now() - LIFETIME - 1, path.rsplit("/", 1)[1])
+    (api.appliance.settings.data_folder.uploads / "upl-nobodys").write_bytes(b"left")
+    api.appliance.uploads.sweep()
+    assert len(list(api.appliance.settings.data_folder.uploads.iterdir())) == 0
+    assert api.ask("GET", path).status == 404
+    assert api.ask("GET", kept).status == 200
+    drop(api, kept)
+
+
+def test_uploads_are_bounded_by_settings(api: Running) -> None:
+    path = begin(api, b"abc")
+    for setting, value, status in (("max_bytes", 2, 413), ("open_per_user", 1, 409)):
+        assert api.ask("PUT", f"/api/v1/configs/uploads.{setting}", {"value": value}).status == 200
+        again = api.ask("POST", "/api/v1/uploads", {"filename": "a", "size": 3, "sha256": "0" * 64})
+        assert again.status == status, again.body
+        assert api.ask("DELETE", f"/api/v1/configs/uploads.{setting}").status == 204
+    drop(api, path)
+
+
+def test_uploads_are_bounded_and_ones_own(api: Running) -> None:
+    too_large = api.ask("POST", "/api/v1/uploads", {"filename": "a", "size": 2**50, "sha256": "0" * 64})
+    assert too_large.status == 413
+    paths = [begin(api, b"abc") for _ in range(8)]
+    again = {"filename": "a", "size": 1, "sha256": "0" * 64}
+    assert api.ask("POST", "/api/v1/uploads", again).status == 409
+    other = api.make_user("other-uploads@example.test", role="admin")
+    assert api.ask("GET", paths[0], key=other).status == 404
+    assert api.ask("GET", "/api/v1/uploads", key=other).json["total"] == 0
+    for path in paths:
+        drop(api, path)
+
+
+def test_a_part_needs_its_type_and_its_place(api: Running) -> None:
+    path = begin(api, b"abc")
+    assert api.ask("PATCH", path, b"abc", headers={"Upload-Offset": "0"}).status == 415
+    assert api.ask("PATCH", path, b"abc", headers=PART).status == 400
+    drop(api, path)

@@ -187,6 +187,9 @@ def _curl(path: str, method: str, operation: Schema, body: Any) -> str:
         lines.append('-H "Content-Type: application/json"')
         text = json.dumps(body, ensure_ascii=False)
         lines.append("-d '" + text.replace("'", "'\\''") + "'")
+    for kind in operation.get("requestBody", {}).get("content", {}):
+        if kind != "application/json":
+            lines += [f'-H "Content-Type: {kind}"', "--data-binary @FILE"]
     return " \\\n  ".join(lines)
 
 

@@ -19,7 +19,7 @@ from secureai_appliance.web.idempotency import HEADER as IDEMPOTENCY_KEY
 from secureai_appliance.web.idempotency import REPLAYED
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import JSON, Error, etag
-from secureai_appliance.web.route import Access, Handler, Route
+from secureai_appliance.web.route import PART, Access, Handler, Route
 
 Schema = dict[str, Any]
 
@@ -207,6 +207,9 @@ def _parameters(route: Route) -> list[Schema]:
         found.append(_header("If-None-Match", "An ETag: answered with an empty 304 while it still holds."))
     if 412 in error_statuses(route):
         found.append(_header("If-Match", "An ETag: the change is refused with 412 when it no longer holds."))
+    if route.raw == PART:
+        offset = _header("Upload-Offset", "Where the part begins: the upload's `offset`.")
+        found.append({**offset, "required": True, "schema": {"type": "integer", "minimum": 0}})
     if route.method == "POST" and route.access is not Access.PUBLIC:
         text = "A name of your own for this request: repeated with it, the request is done once (kept 24 hours)."
         found.append({**_header(IDEMPOTENCY_KEY, text), "schema": _KEY_SCHEMA})

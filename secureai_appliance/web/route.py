@@ -16,6 +16,8 @@ Handler = Callable[[Request[Any, Any]], Outcome]
 
 KB = 1024
 MB = 1024 * KB
+PART = "application/offset+octet-stream"
+"""Of a request that adds a part to an upload."""
 
 
 class Access(Enum):

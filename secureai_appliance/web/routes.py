@@ -47,7 +47,7 @@ from secureai_appliance.web.api import (
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.oauth import authorize, device, tokens
 from secureai_appliance.web.pages import HTML
-from secureai_appliance.web.route import KB, MB, Access, Route
+from secureai_appliance.web.route import KB, MB, PART, Access, Route
 
 PUBLIC = Access.PUBLIC
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
@@ -73,9 +73,8 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/uploads", uploads.index, "models:write", "The caller's uploads", "Uploads", query=ListQuery, answer=Page[Upload]),
         Route("POST", "/api/v1/uploads", uploads.create, "models:write", "Begin to upload a large file in parts", "Uploads", body=UploadCreate, example={"filename": "Llama-3.2-3B-Instruct-Q4_K_M.gguf", "size": 2019377696, "sha256": "0" * 64}, answer=Upload, status=201, writes=True, errors=(409, 413)),
         Route("GET", "/api/v1/uploads/{id}", uploads.show, "models:write", "One upload; its offset also in `Upload-Offset`", "Uploads", answer=Upload, errors=(404,)),
-        Route("PATCH", "/api/v1/uploads/{id}", uploads.append, "models:write", "Add a part at `Upload-Offset`", "Uploads", raw="application/offset+octet-stream", answer=Upload, max_body=8 * MB, errors=(404, 409, 412, 413, 415, 422)),
+        Route("PATCH", "/api/v1/uploads/{id}", uploads.append, "models:write", "Add a part at `Upload-Offset`", "Uploads", raw=PART, answer=Upload, max_body=8 * MB, errors=(404, 409, 412, 413, 415, 422)),
         Route("DELETE", "/api/v1/uploads/{id}", uploads.delete, "models:write", "Give an upload up", "Uploads", status=204, errors=(404, 412)),
-
         Route("PATCH", "/api/v1/models/{id}", models.update, "models:write", "Change a model's aliases, pin and settings", "Models", body=ModelPatch, example={"aliases": {"add": ["gpt-5"]}, "pinned": True}, answer=Model, writes=True, errors=(404, 409, 412, 422)),
         Route("DELETE", "/api/v1/models/{id}", models.delete, "models:write", "Remove an imported model and its file", "Models", status=204, errors=(404, 409, 412, 422)),
         Route("POST", "/api/v1/models/{id}/load", models.load, "models:write", "Load a model now", "Models", answer=Model, streams=True, errors=(404, 503)),

@@ -196,6 +196,7 @@ class Completion:
             sampling=self._sampling,
             stop=self._stops,
             fairness_key=self._caller.user_id,
+            priority=request.priority,
             grammar=self._grammar(engine.vocabulary, use),
             grammar_after=use.trigger if use is not None else None,
             logprobs=self._alternatives,

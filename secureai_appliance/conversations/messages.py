@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.core.errors import UnprocessableEntity, ValidationError
+from secureai_appliance.inference.generation import Priority
 from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.inference.tokens import Vocabulary
 
@@ -121,6 +122,12 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+
+    @property
+    def priority(self) -> Priority:
+        """`flex` has time: it runs when nothing interactive wants the place."""
+        return Priority.BATCH if self.service_tier == "flex" else Priority.INTERACTIVE
 
     @property
     def counts_usage(self) -> bool:

@@ -187,6 +187,7 @@ class Continuation:
                 max_tokens=self._request.max_tokens or DEFAULT_MAX_TOKENS,
                 stop=self._stops,
                 fairness_key=self._caller.user_id,
+                priority=self._request.priority,
                 logprobs=self._request.logprobs,
             )
             for index in range(self._request.n or 1):

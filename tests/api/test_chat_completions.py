@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.inference.runner import QueueState
+from secureai_appliance.inference.limits import QueueState
 from tests.support.models import StepGate
 from tests.support.running import PATIENCE, Running
 from tests.support.schemas import validate

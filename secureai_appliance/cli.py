@@ -392,10 +392,16 @@ _KEY = click.option("--key", envvar="SECUREAI_KEY", help="API key for the runnin
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", default=None, help="The model's id; without it, made from the file's name.")
 @click.option("--sha256", default=None, metavar="H", help="What the file's checksum must be.")
-def model_import(chosen: Settings, *, key: str | None, file: Path, name: str | None, sha256: str | None) -> None:
+@click.option("--url", default=None, help="Address of a server on another machine: the file is sent there.")
+def model_import(
+    chosen: Settings, *, key: str | None, file: Path, name: str | None, sha256: str | None, url: str | None
+) -> None:
     """Import a GGUF file; prints the new model's id. The server, if it runs, is asked over HTTP."""
-    from secureai_appliance import model_commands
+    from secureai_appliance import model_commands, model_upload
 
+    if url is not None:
+        click.echo(model_upload.upload_model(url, key, file, name, sha256))
+        return
     click.echo(model_commands.import_model(chosen, key, file, name, sha256))
 
 

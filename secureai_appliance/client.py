@@ -36,6 +36,22 @@ def _is_address(host: str | None) -> bool:
     return True
 
 
+class Unreachable(StartupError):
+    """The server can't be asked, or its answer broke off."""
+
+
+class Refused(StartupError):
+    """The server's answer is an error. `details` are the error's, `retry_after` is in seconds."""
+
+    def __init__(self, status: int, answer: Any, retry_after: str | None) -> None:
+        error = answer.get("error") if isinstance(answer, dict) else None
+        fields = error if isinstance(error, dict) else {}
+        super().__init__(str(fields.get("message", "The server refused.")))
+        self.status = status
+        self.details: dict[str, Any] = fields.get("details") or {}
+        self.retry_after = int(retry_after) if retry_after and retry_after.isdecimal() else None
+
+
 class Client:
     """Requests with one API key. What goes wrong is StartupError: one line for the terminal."""
 
@@ -52,7 +68,14 @@ class Client:
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer's JSON, None for an empty one. Waits as long as it takes."""
-        connection, response = self._open(method, path, body)
+        sent = None if body is None else json.dumps(body).encode()
+        return self.send(method, path, sent, {"Content-Type": "application/json"}, timeout=None)
+
+    def send(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], *, timeout: float | None
+    ) -> Any:
+        """The same with a body as it is. `timeout` is in seconds, for each wait. Raises Unreachable, Refused."""
+        connection, response = self._open(method, path, body, headers, timeout)
         try:
             content = response.read()
         except (OSError, http.client.HTTPException) as cause:
@@ -63,7 +86,8 @@ class Client:
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a streamed answer, as they come. Raises StartupError for the error event, too."""
-        connection, response = self._open("POST", path, body)
+        json_type = {"Content-Type": "application/json"}
+        connection, response = self._open("POST", path, json.dumps(body).encode(), json_type, None)
         try:
             for line in response:
                 if not line.startswith(b"data: "):
@@ -82,18 +106,18 @@ class Client:
         raise StartupError("The server ended the answer before it was complete.")
 
     def _open(
-        self, method: str, path: str, body: dict[str, Any] | None
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: float | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = self._kind(self._host, self._port, timeout=_CONNECT_SECONDS)
-        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self._key}", **headers}
         try:
             connection.connect()
             # a model may take minutes to be read
-            connection.sock.settimeout(None)
-            connection.request(method, self._base + path, None if body is None else json.dumps(body), headers)
+            connection.sock.settimeout(timeout)
+            connection.request(method, self._base + path, body, headers)
             response = connection.getresponse()
             if response.status >= 400:
-                raise StartupError(_message(_json(response.read())))
+                raise Refused(response.status, _json(response.read()), response.getheader("Retry-After"))
         except (OSError, ValueError, http.client.HTTPException) as cause:
             connection.close()
             raise self._broken(cause) from cause
@@ -102,8 +126,8 @@ class Client:
             raise
         return connection, response
 
-    def _broken(self, cause: Exception) -> StartupError:
-        return StartupError(f"The server at {self._url} can't be asked: {cause}. Say where it is with --url.")
+    def _broken(self, cause: Exception) -> Unreachable:
+        return Unreachable(f"The server at {self._url} can't be asked: {cause}. Say where it is with --url.")
 
 
 def model_path(name: str, action: str = "") -> str:

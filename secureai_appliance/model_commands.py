@@ -119,7 +119,8 @@ def _in_import_folder(file: Path, folder: DataFolder, sha256: str | None) -> Ite
         placed.unlink(missing_ok=True)
 
 
-def _bar() -> Progress:
+def bar() -> Progress:
+    """How far reading or sending a file is, on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     # standard output is for the id alone
     return Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
@@ -131,7 +132,7 @@ def _copy(source: Path, target: Path) -> str:
     if size > free:
         raise StartupError(f"{size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free on the disk.")
     digest = hashlib.sha256()
-    with source.open("rb") as reading, target.open("xb") as writing, _bar() as progress:
+    with source.open("rb") as reading, target.open("xb") as writing, bar() as progress:
         task = progress.add_task("copying", total=size)
         while piece := reading.read(_PIECE):
             writing.write(piece)

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from secureai_appliance import __version__
-from secureai_appliance.accounts import keys, second_factors, sessions, users
+from secureai_appliance.accounts import groups, keys, second_factors, sessions, sharing, users
 from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.core.clock import Clock
@@ -23,10 +24,11 @@ from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnav
 from secureai_appliance.core.network import AddressPolicy, Door, networks
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
-from secureai_appliance.governance import audit, chain
+from secureai_appliance.governance import audit, chain, limits, usage
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
@@ -47,6 +49,10 @@ from secureai_appliance.web.parts import Check, Parts
 from secureai_appliance.web.server import Server, listen
 
 log = logging.getLogger(__name__)
+
+_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing)
+OWNERSHIP = Ownership(owned for room in _ROOMS for owned in room.OWNED)
+"""What belongs to users, as each room declares it; in this order it is made, so it goes in the opposite one."""
 
 ADMIN_EMAIL = "admin@localhost"
 _LOOK_AT_REMOTES_SECONDS = 10.0
@@ -140,6 +146,7 @@ class Appliance:
             sealer=self.sealer,
             sign_ins=SignIns(self.store, clock, self.sealer),
             second_factors=SecondFactors(self.sealer),
+            ownership=OWNERSHIP,
             configs=self.configs,
             addresses=Addresses(clock),
             quotas=self.quotas,
@@ -348,7 +355,7 @@ def _first_start(tx: Transaction) -> FirstStart | None:
         return None
     # the first administrator is not held back by limits that only an administrator could lift
     admin = users.create(tx, email=ADMIN_EMAIL, name="Administrator", role="admin", tier="enterprise")
-    caller = users.caller_of(admin.id, admin.email, admin.role, admin.tier, command="serve")
+    caller = users.caller_of(tx, admin.id, command="serve")
     created = keys.create(tx, caller, KeyCreate(name="first key"))
     return FirstStart(created.key, sessions.create_link(tx, admin.id))
 

@@ -221,7 +221,7 @@ def key_create(chosen: Settings, email: str, name: str, scopes: str | None, expi
     )
     with _file(chosen) as store, store.transaction() as tx:
         owner = users.by_email(tx, email)
-        caller = users.caller_of(owner.id, owner.email, owner.role, owner.tier, command="key create")
+        caller = users.caller_of(tx, owner.id, command="key create")
         created = keys.create(tx, caller, body)
     click.echo(created.key)
 

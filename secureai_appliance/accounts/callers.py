@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secureai_appliance.accounts.permissions import ORDINARY, ROLE_PERMISSIONS
 from secureai_appliance.core.errors import PermissionDenied
 from secureai_appliance.governance.audit import Actor
 
@@ -25,9 +26,13 @@ class Caller:
     grant_id: str | None = None
     """For an access token: the authorization that it came of."""
     restricted: bool = False
-    """Whether the credential leaves the user less than the role gives (scopes)."""
+    """Whether the credential leaves the user less than they hold (scopes)."""
     expires_at: int | None = None
     """Unix seconds at which the credential ends; what it makes can't outlive it."""
+    models: frozenset[str] | None = None
+    """Models and aliases that the credential is for; None: all."""
+    addresses: tuple[str, ...] | None = None
+    """Networks (CIDR) that the credential works from; None: all."""
     ip: str | None = None
     """The client's address, where there is one."""
     command: str = ""
@@ -51,3 +56,26 @@ class Caller:
                 f"This needs the permission '{permission}', which this credential does not have.",
                 details={"permission": permission},
             )
+
+    def require_reach(self, rights: frozenset[str]) -> None:
+        """Raise PermissionDenied for rights that the caller can neither give nor take from those who hold them.
+
+        That is what goes beyond an ordinary user's and is not the caller's own: who administers users does not thereby
+        become an administrator, or end one.
+        """
+        beyond = sorted(rights - ORDINARY - self.permissions)
+        if beyond:
+            raise PermissionDenied(
+                f"This is about the permission '{beyond[0]}', which this credential does not have itself.",
+                details={"permission": beyond[0]},
+            )
+
+    def require_model(self, model_id: str, asked: str) -> None:
+        """Raise PermissionDenied when the credential is for other models than `model_id`, asked for as `asked`."""
+        if self.models is not None and model_id not in self.models and asked not in self.models:
+            raise PermissionDenied(f"This API key is not for the model '{asked}'.", code="model_not_allowed")
+
+
+def operator(command: str) -> Caller:
+    """Whoever runs a command on the server itself: may do everything, and is nobody's user."""
+    return Caller("", "", "admin", "enterprise", ROLE_PERMISSIONS["admin"], command=command)

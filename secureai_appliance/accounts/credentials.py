@@ -8,8 +8,12 @@ from secureai_appliance.accounts.oauth import tokens
 from secureai_appliance.store import Reader
 
 
-def authenticate(db: Reader, secret: str, now: int) -> Caller:
-    """Who holds this. Raises AuthenticationError when it is unknown, revoked or expired, or its user disabled."""
+def authenticate(db: Reader, secret: str, now: int, address: str | None) -> Caller:
+    """Who holds this and asks from `address`.
+
+    Raises AuthenticationError when it is unknown, revoked or expired, or its user disabled; PermissionDenied for a key
+    that is not for this address.
+    """
     if secret.startswith(tokens.ACCESS_PREFIX):
         return tokens.authenticate(db, secret, now)
-    return keys.authenticate(db, secret, now)
+    return keys.authenticate(db, secret, now, address)

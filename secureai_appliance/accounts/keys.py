@@ -6,12 +6,11 @@ import logging
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
-from secureai_appliance.accounts import users
+from secureai_appliance.accounts import bounds, users
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.accounts.permissions import PERMISSIONS
-from secureai_appliance.core.clock import parse_rfc3339, rfc3339
+from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import (
     AuthenticationError,
     NotFound,
@@ -22,38 +21,74 @@ from secureai_appliance.core.errors import (
 from secureai_appliance.core.ids import hash_secret, new_id, new_secret
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM, Actor
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Store, Transaction, list_page
 
+OWNED = (Owned("api_keys", "user_id", "delete"),)
 PREFIX = "sk-"
+EVERYBODY = "all"
+LONGEST_GRACE = 30 * 24 * 3600
 _SHOWN = 7  # "sk-" and four characters: enough to tell keys apart, far too little to guess from
 _HOUR = 3600
-_COLUMNS = "id, user_id, name, prefix, scopes, expires_at, last_used_at, created_at, updated_at"
+_COLUMNS = (
+    "id, user_id, name, prefix, scopes, expires_at, allowed_models, allowed_ips, previous_until, last_used_at,"
+    " created_at, updated_at"
+)
 
 _LONGEST_NAME = 100
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_NAME)]
-Scopes = Annotated[list[str], msgspec.Meta(max_length=100)]
+Name = Annotated[str, Meta(min_length=1, max_length=_LONGEST_NAME)]
+Scopes = Annotated[list[str], Meta(max_length=100)]
+ModelNames = Annotated[list[str], Meta(max_length=100)]
+Networks = Annotated[
+    list[Annotated[str, Meta(max_length=50)]], Meta(max_length=100, description="Addresses or networks (CIDR).")
+]
 
 log = logging.getLogger(__name__)
 
 
 class KeyCreate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new key. `scopes` null: everything that its maker may do through the credential at hand."""
+    """A new key. What is null is bound as the credential that makes it: not at all, if that is not."""
 
     name: Name
     scopes: Scopes | None = None
     expires_at: str | None = None
+    allowed_models: ModelNames | None = None
+    allowed_ips: Networks | None = None
 
 
 class KeyPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Changes of a key; what is left out stays."""
+    """Changes of a key; what is left out stays, null is as in a new key."""
 
     name: Name | UnsetType = UNSET
+    scopes: Scopes | UnsetType | None = UNSET
     expires_at: str | UnsetType | None = UNSET
+    allowed_models: ModelNames | UnsetType | None = UNSET
+    allowed_ips: Networks | UnsetType | None = UNSET
+
+
+class KeyRotate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A new secret; the one before it works for `grace_seconds` more."""
+
+    grace_seconds: Annotated[int, Meta(ge=0, le=LONGEST_GRACE)] = 0
+
+
+class KeyQuery(ListQuery, kw_only=True):
+    """Whose keys."""
+
+    user_id: (
+        Annotated[
+            str, Meta(max_length=100, description="Another user's, or `all`: only for those who administer users.")
+        ]
+        | None
+    ) = None
 
 
 class Key(msgspec.Struct, kw_only=True):
-    """A key without its secret. `prefix` is how its owner recognises it; `last_used_at` is exact to the hour."""
+    """A key without its secret. `prefix` is how its owner recognises it; `last_used_at` is exact to the hour.
+
+    `previous_until`: the secret before the last rotation works until then.
+    """
 
     id: str
     user_id: str
@@ -61,13 +96,16 @@ class Key(msgspec.Struct, kw_only=True):
     prefix: str
     scopes: list[str] | None
     expires_at: str | None
+    allowed_models: list[str] | None
+    allowed_ips: list[str] | None
+    previous_until: str | None
     last_used_at: str | None
     created_at: str
     updated_at: str
 
 
 class KeyCreated(Key, kw_only=True):
-    """A new key with its secret, shown this once."""
+    """A new key, or one with a new secret, which is shown this once."""
 
     key: str
 
@@ -75,23 +113,24 @@ class KeyCreated(Key, kw_only=True):
 def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
     """Make a key for the caller's user.
 
-    Raises PermissionDenied for a scope that the caller does not hold: a narrow key can't make a wider one;
-    ValidationError for a name that is not 1 to 100 printable characters.
+    Raises PermissionDenied for what the caller's own credential does not have: a narrow key can't make a wider one;
+    ValidationError for a bad value.
     """
     _check_name(body.name)
-    scopes = _scopes(caller, body.scopes)
     secret = new_secret(PREFIX)
     key_id, now = new_id("key"), tx.now()
     tx.run(
-        "INSERT INTO api_keys (id, user_id, name, secret_hash, prefix, scopes, expires_at, created_at, updated_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO api_keys (id, user_id, name, secret_hash, prefix, scopes, expires_at, allowed_models, allowed_ips,"
+        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         key_id,
         caller.user_id,
         body.name,
         hash_secret(secret),
         secret[:_SHOWN],
-        None if scopes is None else msgspec.json.encode(scopes).decode(),
-        _expiry(body.expires_at, now, caller),
+        _json(bounds.scopes(caller, body.scopes)),
+        bounds.expiry(caller, body.expires_at, now),
+        _json(bounds.models(caller, body.allowed_models)),
+        _json(bounds.addresses(caller, body.allowed_ips)),
         now,
         now,
     )
@@ -102,10 +141,15 @@ def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
 
 
 def get(db: Reader, caller: Caller, key_id: str) -> Key:
-    """One of the caller's keys. Raises NotFound, also for a revoked one and for another user's."""
+    """One of the caller's keys, or of anybody's for who administers users.
+
+    Raises NotFound, also for a revoked one and for another user's.
+    """
     row = db.one(
-        f"SELECT {_COLUMNS} FROM api_keys WHERE user_id = ? AND id = ? AND revoked_at IS NULL",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM api_keys"  # noqa: S608 (constant columns)
+        " WHERE (user_id = ? OR ?) AND id = ? AND revoked_at IS NULL",
         caller.user_id,
+        caller.may("users:admin"),
         key_id,
     )
     if row is None:
@@ -114,23 +158,55 @@ def get(db: Reader, caller: Caller, key_id: str) -> Key:
 
 
 def list_(db: Reader, caller: Caller, query: ListQuery) -> Page[Key]:
-    """A page of the caller's keys that are not revoked."""
-    return list_page(db, _LIST, query, where="user_id = ? AND revoked_at IS NULL", params=(caller.user_id,))
+    """A page of the keys that are not revoked: the caller's, or whose the query names (`users:admin`)."""
+    whose = query.user_id if isinstance(query, KeyQuery) and query.user_id is not None else caller.user_id
+    if whose != caller.user_id:
+        caller.require("users:admin")
+    if whose == EVERYBODY:
+        return list_page(db, _LIST, query, where="revoked_at IS NULL")
+    return list_page(db, _LIST, query, where="user_id = ? AND revoked_at IS NULL", params=(whose,))
 
 
 def patch(tx: Transaction, caller: Caller, key_id: str, body: KeyPatch) -> Key:
-    """Rename a key or move its expiry. Raises NotFound, and what `create` raises."""
-    get(tx, caller, key_id)
+    """Change one of the caller's own keys. Raises NotFound, and what `create` raises; PermissionDenied also for a key
+    that has more than the caller's credential."""
+    _require_mine(tx, caller, key_id)
     now = tx.now()
     if body.name is not UNSET:
         _check_name(body.name)
-        tx.run("UPDATE api_keys SET name = ?, updated_at = ? WHERE id = ?", body.name, now, key_id)
+        tx.run("UPDATE api_keys SET name = ? WHERE id = ?", body.name, key_id)
     if body.expires_at is not UNSET:
-        expires_at = _expiry(body.expires_at, now, caller)
-        tx.run("UPDATE api_keys SET expires_at = ?, updated_at = ? WHERE id = ?", expires_at, now, key_id)
+        expires_at = bounds.expiry(caller, body.expires_at, now)
+        tx.run("UPDATE api_keys SET expires_at = ? WHERE id = ?", expires_at, key_id)
+    if body.scopes is not UNSET:
+        tx.run("UPDATE api_keys SET scopes = ? WHERE id = ?", _json(bounds.scopes(caller, body.scopes)), key_id)
+    if body.allowed_models is not UNSET:
+        models = _json(bounds.models(caller, body.allowed_models))
+        tx.run("UPDATE api_keys SET allowed_models = ? WHERE id = ?", models, key_id)
+    if body.allowed_ips is not UNSET:
+        addresses = _json(bounds.addresses(caller, body.allowed_ips))
+        tx.run("UPDATE api_keys SET allowed_ips = ? WHERE id = ?", addresses, key_id)
+    tx.run("UPDATE api_keys SET updated_at = ? WHERE id = ?", now, key_id)
     fields = [name for name in body.__struct_fields__ if getattr(body, name) is not UNSET]
     audit.record(tx, caller.actor, "key.updated", "key", key_id, details={"fields": fields})
     return get(tx, caller, key_id)
+
+
+def rotate(tx: Transaction, caller: Caller, key_id: str, grace_seconds: int) -> KeyCreated:
+    """Give one of the caller's own keys a new secret.
+
+    The one before works for `grace_seconds` more, an older one no longer.
+    Raises NotFound; PermissionDenied for a key that has more than the caller's credential.
+    """
+    _require_mine(tx, caller, key_id)
+    secret, now = new_secret(PREFIX), tx.now()
+    tx.run(
+        "UPDATE api_keys SET previous_hash = secret_hash, previous_until = ?, secret_hash = ?, prefix = ?,"
+        " updated_at = ? WHERE id = ?",
+        *(now + grace_seconds, hash_secret(secret), secret[:_SHOWN], now, key_id),
+    )
+    audit.record(tx, caller.actor, "key.rotated", "key", key_id, details={"grace_seconds": grace_seconds})
+    return KeyCreated(**msgspec.structs.asdict(get(tx, caller, key_id)), key=secret)
 
 
 def _check_name(name: str) -> None:
@@ -142,13 +218,20 @@ def _check_name(name: str) -> None:
 
 
 def revoke(tx: Transaction, caller: Caller, key_id: str) -> None:
-    """End one of the caller's keys; the next request with it is refused. Raises NotFound."""
-    get(tx, caller, key_id)
+    """End one of the caller's keys, or anybody's for who administers users; the next request with it is refused.
+
+    Raises NotFound; PermissionDenied for a key that has more than the caller's credential.
+    """
+    key = get(tx, caller, key_id)
+    if key.user_id == caller.user_id:
+        _require_within(tx, caller, key_id)
+    else:
+        caller.require_reach(users.rights(tx, key.user_id))
     revoke_any(tx, key_id, caller.actor)
 
 
 def revoke_any(tx: Transaction, key_id: str, actor: Actor = SYSTEM) -> None:
-    """End a key whoever owns it (administrators, the command line). Raises NotFound."""
+    """End a key whoever owns it (the command line). Raises NotFound."""
     now = tx.now()
     changed = tx.run(
         "UPDATE api_keys SET revoked_at = ?, updated_at = ? WHERE id = ? AND revoked_at IS NULL", now, now, key_id
@@ -160,7 +243,7 @@ def revoke_any(tx: Transaction, key_id: str, actor: Actor = SYSTEM) -> None:
 
 def id_of(db: Reader, secret: str) -> str:
     """The id of the key that `secret` is. Raises NotFound."""
-    key_id = db.value("SELECT id FROM api_keys WHERE secret_hash = ?", hash_secret(secret))
+    key_id = db.value("SELECT id FROM api_keys WHERE secret_hash = ?1 OR previous_hash = ?1", hash_secret(secret))
     if key_id is None:
         raise NotFound("There is no such key.")
     return str(key_id)
@@ -169,36 +252,47 @@ def id_of(db: Reader, secret: str) -> str:
 def everybodys(db: Reader) -> list[tuple[str, Key]]:
     """Every key that is not revoked with its owner's address, oldest first (for the command line)."""
     rows = db.all(
-        "SELECT u.email, k.id, k.user_id, k.name, k.prefix, k.scopes, k.expires_at, k.last_used_at, k.created_at,"
-        " k.updated_at FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.revoked_at IS NULL ORDER BY k.row_id"
+        f"SELECT (SELECT email FROM users WHERE id = user_id), {_COLUMNS} FROM api_keys"  # noqa: S608 (constant columns)
+        " WHERE revoked_at IS NULL ORDER BY row_id"
     )
     return [(row[0], _key(row[1:])) for row in rows]
 
 
-def authenticate(db: Reader, secret: str, now: int) -> Caller:
-    """Who holds this key. Raises AuthenticationError when it is unknown, revoked, expired or its user disabled."""
+def authenticate(db: Reader, secret: str, now: int, address: str | None = None) -> Caller:
+    """Who holds this key and asks from `address`.
+
+    Raises AuthenticationError when it is unknown, revoked, expired, replaced or its user disabled; PermissionDenied
+    from an address that it is not for.
+    """
     row = db.one(
-        "SELECT k.id, k.scopes, k.expires_at, k.revoked_at, u.id, u.email, u.role, u.tier, u.disabled"
-        " FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.secret_hash = ?",
+        "SELECT k.id, k.scopes, k.expires_at, k.revoked_at, k.allowed_models, k.allowed_ips,"
+        " k.secret_hash <> ?1 AND k.previous_until <= ?2, k.user_id, u.disabled"
+        " FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.secret_hash = ?1 OR k.previous_hash = ?1",
         hash_secret(secret),
+        now,
     )
     if row is None:
         raise AuthenticationError("The API key is not known here.", code="invalid_api_key")
-    key_id, scopes, expires_at, revoked_at, user_id, email, role, tier, disabled = row
+    key_id, scopes, expires_at, revoked_at, models, addresses, replaced, user_id, disabled = row
     if revoked_at is not None:
         raise AuthenticationError("The API key was revoked.", code="invalid_api_key")
     if expires_at is not None and expires_at <= now:
         raise AuthenticationError(f"The API key expired on {rfc3339(expires_at)}.", code="invalid_api_key")
+    if replaced:
+        raise AuthenticationError("The API key was replaced by a new one.", code="invalid_api_key")
     if disabled:
         raise AuthenticationError("The user of this API key is disabled.", code="invalid_api_key")
+    allowed = _names(addresses)
+    if allowed is not None and not bounds.comes_from(address, allowed):
+        raise PermissionDenied("This API key is not for use from this address.", code="address_not_allowed")
     return users.caller_of(
+        db,
         user_id,
-        email,
-        role,
-        tier,
         key_id=key_id,
-        scopes=None if scopes is None else msgspec.json.decode(scopes, type=list[str]),
+        scopes=_names(scopes),
         expires_at=expires_at,
+        models=_names(models),
+        addresses=allowed,
     )
 
 
@@ -215,49 +309,49 @@ def touch(store: Store, key_id: str, now: int) -> None:
         log.warning("the last use of key %s could not be written", key_id)
 
 
-def _scopes(caller: Caller, asked: list[str] | None) -> list[str] | None:
-    if asked is None:
-        return None if not caller.restricted else sorted(caller.permissions)
-    for scope in asked:
-        if scope not in PERMISSIONS:
-            raise ValidationError(
-                f"'{scope}' is no scope. Scopes: {', '.join(PERMISSIONS)}.", field="scopes", constraint="enum"
-            )
-        if not caller.may(scope):
-            raise PermissionDenied(
-                f"A key can't have the scope '{scope}', which its maker does not have.", details={"permission": scope}
-            )
-    return sorted(set(asked))
+def _require_mine(db: Reader, caller: Caller, key_id: str) -> None:
+    if get(db, caller, key_id).user_id != caller.user_id:
+        # a secret or a wider scope would let whoever administers users act in this one's name
+        raise PermissionDenied("Only its owner changes a key; an administrator can revoke it.")
+    _require_within(db, caller, key_id)
 
 
-def _expiry(text: str | None, now: int, caller: Caller) -> int | None:
-    if text is None:
-        return caller.expires_at
-    try:
-        expires_at = parse_rfc3339(text)
-    except (ValueError, OverflowError) as cause:
-        raise ValidationError(
-            "The 'expires_at' field must be a date or a date-time (RFC 3339).", field="expires_at", constraint="format"
-        ) from cause
-    if expires_at <= now:
-        raise ValidationError("The 'expires_at' field must lie ahead.", field="expires_at", constraint="future")
-    if caller.expires_at is not None and expires_at > caller.expires_at:
-        raise PermissionDenied("A key can't outlive the key that it is made with.", field="expires_at")
-    return expires_at
+def _require_within(db: Reader, caller: Caller, key_id: str) -> None:
+    row = db.one("SELECT scopes, expires_at, allowed_models, allowed_ips FROM api_keys WHERE id = ?", key_id)
+    if row is None:
+        raise NotFound("There is no such key.")
+    scopes, expires_at, models, addresses = row
+    if bounds.exceeds(caller, _names(scopes), expires_at, _names(models), _names(addresses)):
+        raise PermissionDenied("This key has more than the credential that is used to change it.")
+
+
+def _json(names: list[str] | None) -> str | None:
+    return None if names is None else msgspec.json.encode(names).decode()
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else msgspec.json.decode(text, type=list[str])
+
+
+def _moment(seconds: int | None) -> str | None:
+    return None if seconds is None else rfc3339(seconds)
 
 
 def _key(row: tuple[Any, ...]) -> Key:
-    key_id, user_id, name, prefix, scopes, expires_at, last_used_at, created_at, updated_at = row
+    key_id, user_id, name, prefix, scopes, expires_at, models, addresses, previous, last_used, created, updated = row
     return Key(
         id=key_id,
         user_id=user_id,
         name=name,
         prefix=prefix,
-        scopes=None if scopes is None else msgspec.json.decode(scopes, type=list[str]),
-        expires_at=None if expires_at is None else rfc3339(expires_at),
-        last_used_at=None if last_used_at is None else rfc3339(last_used_at),
-        created_at=rfc3339(created_at),
-        updated_at=rfc3339(updated_at),
+        scopes=_names(scopes),
+        expires_at=_moment(expires_at),
+        allowed_models=_names(models),
+        allowed_ips=_names(addresses),
+        previous_until=_moment(previous),
+        last_used_at=_moment(last_used),
+        created_at=rfc3339(created),
+        updated_at=rfc3339(updated),
     )
 
 

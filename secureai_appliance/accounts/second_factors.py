@@ -19,8 +19,14 @@ from secureai_appliance.core.ids import hash_secret, new_secret
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import Actor
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import Reader, Transaction
 
+OWNED = (
+    Owned("second_factors", "user_id", "delete"),
+    Owned("recovery_codes", "user_id", "delete"),
+    Owned("sign_in_steps", "user_id", "delete", credential=True),
+)
 ISSUER = "SecureAI"
 RECOVERY_CODES = 10
 STEP_LIFETIME = 600

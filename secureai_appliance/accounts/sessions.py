@@ -15,8 +15,13 @@ from secureai_appliance.core.errors import NotFound, ServiceUnavailable
 from secureai_appliance.core.ids import hash_secret, new_id, new_secret
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM, Actor
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Store, Transaction, list_page
 
+OWNED = (
+    Owned("sessions", "user_id", "delete", credential=True),
+    Owned("sign_in_links", "user_id", "delete", credential=True),
+)
 LINK_LIFETIME = 24 * 3600
 SESSION_LIFETIME = 12 * 3600
 """Seconds after which a session ends whatever is done in it."""
@@ -117,7 +122,7 @@ def open_(tx: Transaction, user_id: str, opened_by: OpenedBy, browser: Browser) 
 def authenticate(db: Reader, secret: str, now: int) -> Caller | None:
     """Who this session belongs to; None when it is unknown, over or idle for too long, or the user is disabled."""
     row = db.one(
-        "SELECT u.id, u.email, u.role, u.tier, s.id FROM sessions s JOIN users u ON u.id = s.user_id"
+        "SELECT u.id, s.id FROM sessions s JOIN users u ON u.id = s.user_id"
         " WHERE s.secret_hash = ? AND s.expires_at > ? AND s.last_seen_at > ? AND NOT u.disabled",
         hash_secret(secret),
         now,
@@ -125,8 +130,8 @@ def authenticate(db: Reader, secret: str, now: int) -> Caller | None:
     )
     if row is None:
         return None
-    user_id, email, role, tier, session_id = row
-    return users.caller_of(user_id, email, role, tier, session_id=session_id)
+    user_id, session_id = row
+    return users.caller_of(db, user_id, session_id=session_id)
 
 
 def touch(store: Store, session_id: str, now: int) -> None:

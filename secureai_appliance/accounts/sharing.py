@@ -13,9 +13,11 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.accounts.ownership import Owned
 from secureai_appliance.core.errors import Conflict, ValidationError
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import Reader, Transaction
+
+OWNED = (Owned("shares", "user_id", "delete"),)
 
 Visibility = Literal["private", "shared", "everyone"]
 Access = Literal["read", "write"]

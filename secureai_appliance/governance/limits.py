@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from secureai_appliance.core.clock import Clock
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.governance.tiers import MOST, Bounds
 from secureai_appliance.store import Reader, Transaction
 
 MINUTE, DAY = 60, 24 * 3600
+OWNED = (Owned("limit_counters", "user_id", "delete"),)
 PERSIST_SECONDS = 10.0
 """How often counters are written: what a kill -9 may forget."""
 _STEP_BACK = 60

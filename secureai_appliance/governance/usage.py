@@ -17,10 +17,12 @@ from msgspec import Meta
 
 from secureai_appliance.core.clock import Clock, parse_rfc3339, rfc3339
 from secureai_appliance.core.errors import ValidationError
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.governance.prices import Price
 from secureai_appliance.store import Reader, Store, Transaction
 
 HOUR, DAY = 3600, 24 * 3600
+OWNED = (Owned("usage_hours", "user_id", "keep"), Owned("usage_days", "user_id", "keep"))
 MILLION = 1_000_000
 _EVERY_MODEL = "*"
 _DEFAULT_DAYS = 30

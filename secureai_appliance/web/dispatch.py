@@ -140,7 +140,7 @@ class Dispatcher:
         if route.access is Access.PUBLIC or (route.public_if and getattr(settings, route.public_if)):
             return None
         try:
-            caller = visitor(self._parts, exchange.environ) if route.page else self._key_holder(exchange.environ)
+            caller = visitor(self._parts, exchange.environ) if route.page else self._key_holder(exchange)
         except AuthenticationError as failure:
             self._parts.addresses.failed(
                 exchange.client, self._parts.configs.value("limits.failed_authentications_per_minute")
@@ -170,9 +170,9 @@ class Dispatcher:
         refusal = Refusal(action, actor, "route", f"{route.method} {route.path}", outcome)
         self._parts.refusals.note(refusal, self._parts.clock.now())
 
-    def _key_holder(self, environ: dict[str, Any]) -> Caller:
+    def _key_holder(self, exchange: Exchange) -> Caller:
         # a cookie is for the pages alone: no other site's page can make a browser call the API with it
-        header = environ.get("HTTP_AUTHORIZATION")
+        header = exchange.environ.get("HTTP_AUTHORIZATION")
         if header is None:
             raise AuthenticationError(
                 "This needs an API key: send 'Authorization: Bearer <api key>'.",
@@ -184,7 +184,7 @@ class Dispatcher:
             raise AuthenticationError("Only 'Authorization: Bearer <api key>' is understood here.")
         now = int(self._parts.clock.now())
         with self._parts.store.read() as db:
-            caller = credentials.authenticate(db, secret, now)
+            caller = credentials.authenticate(db, secret, now, exchange.client)
         self._touch(caller, now)
         return caller
 

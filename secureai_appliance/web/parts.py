@@ -14,6 +14,7 @@ from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
@@ -51,6 +52,7 @@ class Parts:
     quotas: Quotas
     usage: Usage
     second_factors: SecondFactors
+    ownership: Ownership
     models: Models
     uploads: Uploads
     metrics: Metrics

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from functools import cache
 
-from secureai_appliance.accounts.keys import Key, KeyCreate, KeyCreated, KeyPatch
+from secureai_appliance.accounts.groups import Group, GroupCreate, GroupPatch, MembersAdd
+from secureai_appliance.accounts.keys import Key, KeyCreate, KeyCreated, KeyPatch, KeyQuery, KeyRotate
 from secureai_appliance.accounts.oauth.clients import Client, ClientCreate, ClientCreated, ClientPatch
 from secureai_appliance.accounts.oauth.grants import Authorization
 from secureai_appliance.accounts.sessions import Session
-from secureai_appliance.accounts.users import Me
+from secureai_appliance.accounts.users import Me, User, UserCreate, UserDelete, UserPatch, UserQuery
 from secureai_appliance.conversations.answers import ChatCompletion
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
 from secureai_appliance.conversations.messages import ChatRequest
@@ -34,6 +35,7 @@ from secureai_appliance.web.api import (
     completions,
     configs,
     embeddings,
+    groups,
     keys,
     me,
     models,
@@ -43,6 +45,7 @@ from secureai_appliance.web.api import (
     tokenize,
     uploads,
     usage,
+    users,
 )
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.oauth import authorize, device, tokens
@@ -84,15 +87,31 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/me/limits", me.limits, Access.SIGNED_IN, "The caller's limits, and what is left of them", "Users", answer=LimitState),
         Route("GET", "/api/v1/me/sessions", sessions.index, "keys:read", "Where the caller is signed in to the pages", "Users", query=ListQuery, answer=Page[Session]),
         Route("DELETE", "/api/v1/me/sessions/{id}", sessions.delete, "keys:write", "End a session of the pages", "Users", status=204, writes=True, errors=(404,)),
-        Route("GET", "/api/v1/keys", keys.index, "keys:read", "The caller's keys", "API keys", query=ListQuery, answer=Page[Key]),
+        Route("GET", "/api/v1/keys", keys.index, "keys:read", "The caller's keys, or another user's", "API keys", query=KeyQuery, answer=Page[Key]),
         Route("POST", "/api/v1/keys", keys.create, "keys:write", "Make a key; it is shown this once", "API keys", body=KeyCreate, example={"name": "reports"}, answer=KeyCreated, status=201, writes=True, secret_field="key", errors=(409, 422)),
         Route("GET", "/api/v1/keys/{id}", keys.show, "keys:read", "One key", "API keys", answer=Key, errors=(404,)),
-        Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Rename a key or move its expiry", "API keys", body=KeyPatch, example={"name": "monthly reports"}, answer=Key, writes=True, errors=(404, 412)),
+        Route("PATCH", "/api/v1/keys/{id}", keys.update, "keys:write", "Change a key", "API keys", body=KeyPatch, example={"name": "monthly reports"}, answer=Key, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/keys/{id}/rotate", keys.rotate, "keys:write", "Give a key a new secret; it is shown this once", "API keys", body=KeyRotate, example={"grace_seconds": 3600}, answer=KeyCreated, writes=True, secret_field="key", errors=(404,)),
         Route("DELETE", "/api/v1/keys/{id}", keys.delete, "keys:write", "Revoke a key", "API keys", status=204, writes=True, errors=(404, 412)),
 
         Route("GET", "/api/v1/usage", usage.index, "usage:read", "Everybody's usage", "Usage", query=UsageQuery, answer=UsagePage),
         Route("GET", "/api/v1/usage/export", usage.export, "usage:read", "Everybody's usage as CSV", "Usage", query=UsageQuery, content_type=usage.CSV),
         Route("GET", "/api/v1/me/usage", usage.mine, Access.SIGNED_IN, "The caller's usage", "Usage", query=UsageQuery, answer=UsagePage),
+
+        Route("GET", "/api/v1/users", users.index, "users:read", "All users", "Users", query=UserQuery, answer=Page[User]),
+        Route("POST", "/api/v1/users", users.create, "users:admin", "Make a user", "Users", body=UserCreate, example={"email": "ada@example.org", "name": "Ada"}, answer=User, status=201, writes=True, errors=(409,)),
+        Route("GET", "/api/v1/users/{id}", users.show, "users:read", "One user", "Users", answer=User, errors=(404,)),
+        Route("PATCH", "/api/v1/users/{id}", users.update, "users:admin", "Change a user: role, tier, groups, permissions, limits, disabled", "Users", body=UserPatch, example={"tier": "professional"}, answer=User, writes=True, errors=(404, 409, 412)),
+        Route("DELETE", "/api/v1/users/{id}", users.delete, "users:admin", "Delete a user and what is theirs, or hand it over", "Users", query=UserDelete, status=204, writes=True, errors=(404, 409, 412)),
+
+        Route("GET", "/api/v1/groups", groups.index, "users:read", "All groups", "Groups", query=ListQuery, answer=Page[Group]),
+        Route("POST", "/api/v1/groups", groups.create, "users:admin", "Make a group", "Groups", body=GroupCreate, example={"name": "Workshop"}, answer=Group, status=201, writes=True, errors=(409,)),
+        Route("GET", "/api/v1/groups/{id}", groups.show, "users:read", "One group", "Groups", answer=Group, errors=(404,)),
+        Route("PATCH", "/api/v1/groups/{id}", groups.update, "users:admin", "Change a group", "Groups", body=GroupPatch, example={"description": "Everybody with a lift"}, answer=Group, writes=True, errors=(404, 409, 412)),
+        Route("DELETE", "/api/v1/groups/{id}", groups.delete, "users:admin", "Delete a group", "Groups", status=204, writes=True, errors=(404, 412)),
+        Route("GET", "/api/v1/groups/{id}/members", groups.members, "users:read", "A group's members", "Groups", query=UserQuery, answer=Page[User], errors=(404,)),
+        Route("POST", "/api/v1/groups/{id}/members", groups.add_members, "users:admin", "Add members", "Groups", body=MembersAdd, example={"user_ids": ["usr-4fQxCq2mJ8sLw0ZbTnVd"]}, answer=Group, writes=True, errors=(404,)),
+        Route("DELETE", "/api/v1/groups/{id}/members/{user_id}", groups.remove_member, "users:admin", "End a membership", "Groups", status=204, writes=True, errors=(404, 412)),
 
         Route("GET", "/api/v1/configs", configs.index, "configs:admin", "All settings, by group", "Settings", query=configs.ConfigQuery, answer=Page[Config]),
         Route("PATCH", "/api/v1/configs", configs.patch, "configs:admin", "Change many settings at once, all or none", "Settings", body=ConfigsPatch, example={"values": {"limits.failed_authentications_per_minute": 120}}, answer=ConfigsExport, writes=True),

@@ -15,7 +15,7 @@ HOUR = 3600
 def make_caller(store: Store, email: str = "ada@example.org", role: str = "user") -> Caller:
     with store.transaction() as tx:
         user = users.create(tx, email=email, name="Ada", role=role)
-    return users.caller_of(user.id, user.email, user.role, user.tier)
+        return users.caller_of(tx, user.id)
 
 
 def make(store: Store, caller: Caller, **fields: object) -> keys.KeyCreated:

@@ -4,9 +4,9 @@ import pytest
 
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.accounts.ownership import Ownership
 from secureai_appliance.accounts.sharing import Share, Shareable
 from secureai_appliance.core.errors import Conflict, ValidationError
+from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.store import ListQuery, ListSpec, Store, Transaction, UniqueViolation, list_page
 from tests.support.rows import add_user
 

@@ -103,7 +103,7 @@ def make_key(api: Running) -> Callable[[], Response]:
 def revoke_key(api: Running) -> Callable[[], Response]:
     person = Person(api)
     with api.appliance.store.transaction() as tx:
-        caller = users.caller_of(person.id, person.email, "user", "standard")
+        caller = users.caller_of(tx, person.id)
         made = keys.create(tx, caller, KeyCreate(name="k")).id
     return lambda: person.send(f"/account/keys/{made}/revoke")
 

@@ -93,7 +93,7 @@ class Running:
         """A new user's key."""
         with self.appliance.store.transaction() as tx:
             user = users.create(tx, email=email, name=email, role=role)
-            caller = users.caller_of(user.id, user.email, user.role, user.tier)
+            caller = users.caller_of(tx, user.id)
             return keys.create(tx, caller, KeyCreate(name="test", scopes=scopes)).key
 
 

@@ -20,6 +20,7 @@ from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
+from secureai_appliance.appliance import OWNERSHIP
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer
@@ -282,7 +283,7 @@ class App:
     def new_key(self, *scopes: str, expires_at: str | None = None) -> str:
         """A key of the same user; without scopes it may do everything."""
         with self.parts.store.transaction() as tx:
-            caller = users.caller_of(self.user_id, "a@example.test", "admin", "standard")
+            caller = users.caller_of(tx, self.user_id)
             return keys.create(tx, caller, KeyCreate(name="k", scopes=list(scopes) or None, expires_at=expires_at)).key
 
     def environ(
@@ -365,6 +366,7 @@ def parts_on(
         sealer=sealer,
         sign_ins=SignIns(store, clock, sealer),
         second_factors=SecondFactors(sealer),
+        ownership=OWNERSHIP,
         configs=configs,
         addresses=Addresses(clock),
         quotas=Quotas(store, configs, clock),

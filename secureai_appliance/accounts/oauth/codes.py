@@ -64,18 +64,18 @@ def create(
 def find(db: Reader, secret: str, client_id: str, now: int) -> Code | None:
     """The code that was given to this client, also a used or expired one; None when its user is disabled."""
     row = db.one(
-        "SELECT o.code_hash, o.redirect_uri, o.scopes, o.challenge, o.grant_id, o.expires_at, u.id, u.email, u.role,"
-        " u.tier FROM oauth_codes o JOIN users u ON u.id = o.user_id"
+        "SELECT o.code_hash, o.redirect_uri, o.scopes, o.challenge, o.grant_id, o.expires_at, u.id"
+        " FROM oauth_codes o JOIN users u ON u.id = o.user_id"
         " WHERE o.code_hash = ? AND o.client_id = ? AND NOT u.disabled",
         hash_secret(secret),
         client_id,
     )
     if row is None:
         return None
-    code_hash, redirect_uri, scopes, challenge, grant_id, expires_at, user_id, email, role, tier = row
+    code_hash, redirect_uri, scopes, challenge, grant_id, expires_at, user_id = row
     return Code(
         hash=code_hash,
-        user=users.caller_of(user_id, email, role, tier, scopes=sorted(grants.read_scopes(scopes))),
+        user=users.caller_of(db, user_id, scopes=sorted(grants.read_scopes(scopes))),
         redirect_uri=redirect_uri,
         code_challenge=challenge,
         code_challenge_method="S256",

@@ -115,20 +115,20 @@ def _plain(user_code: str) -> str:
 def _find(db: Reader, column: str, value: bytes, now: int) -> Device | None:
     row = db.one(
         "SELECT d.device_hash, d.client_id, c.name, d.scopes, d.allowed, d.wait, d.asked_at, d.expires_at, u.id,"  # noqa: S608
-        " u.email, u.role, u.tier, u.disabled FROM oauth_devices d JOIN oauth_clients c ON c.id = d.client_id"
+        " u.disabled FROM oauth_devices d JOIN oauth_clients c ON c.id = d.client_id"
         f" LEFT JOIN users u ON u.id = d.user_id WHERE {column} = ?",
         value,
     )
     if row is None:
         return None
-    device_hash, client_id, name, scopes, allowed, wait, asked_at, expires_at, user_id, email, role, tier, off = row
+    device_hash, client_id, name, scopes, allowed, wait, asked_at, expires_at, user_id, off = row
     granted = grants.read_scopes(scopes)
     return Device(
         hash=device_hash,
         client_id=client_id,
         client_name=name,
         scopes=granted,
-        user=users.caller_of(user_id, email, role, tier, scopes=sorted(granted)) if user_id and not off else None,
+        user=users.caller_of(db, user_id, scopes=sorted(granted)) if user_id and not off else None,
         allowed=None if allowed is None else bool(allowed),
         wait=wait,
         asked_at=asked_at,

@@ -11,7 +11,16 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
+
+OWNED = (
+    # a client that acts as a user goes with them, and stays while they are disabled
+    Owned("oauth_clients", "user_id", "delete"),
+    Owned("oauth_grants", "user_id", "delete", credential=True),
+    Owned("oauth_codes", "user_id", "delete", credential=True),
+    Owned("oauth_devices", "user_id", "delete", credential=True),
+)
 
 Kind = Literal["code", "device", "client"]
 _COLUMNS = "g.id, g.client_id, c.name, g.scopes, g.expires_at, g.created_at, g.updated_at"

@@ -298,7 +298,7 @@ class ClientGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]
         found = users.get(self.server.db, client.user_id)
         if found.disabled:
             raise UnauthorizedClientError("The user that this client acts as is disabled.")
-        user = users.caller_of(found.id, found.email, found.role, found.tier)
+        user = users.caller_of(self.server.db, found.id)
         scopes = granted(allowed, user)
         if not scopes:
             raise InvalidScopeError("The user that this client acts as has none of the rights that are asked for.")

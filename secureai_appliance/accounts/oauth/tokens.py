@@ -62,8 +62,8 @@ def find(db: Reader, secret: str, now: int) -> Token | None:
     """The token with this secret, also one that is used, revoked or expired."""
     row = db.one(
         "SELECT t.token_hash, t.kind, t.grant_id, t.scopes, t.used_at IS NOT NULL, t.revoked_at IS NOT NULL"
-        " OR g.revoked_at IS NOT NULL, t.expires_at, t.created_at, g.client_id, c.scopes, u.id, u.email, u.role,"
-        " u.tier, u.disabled FROM oauth_tokens t JOIN oauth_grants g ON g.id = t.grant_id"
+        " OR g.revoked_at IS NOT NULL, t.expires_at, t.created_at, g.client_id, c.scopes, u.id, u.disabled"
+        " FROM oauth_tokens t JOIN oauth_grants g ON g.id = t.grant_id"
         " JOIN oauth_clients c ON c.id = g.client_id JOIN users u ON u.id = g.user_id WHERE t.token_hash = ?",
         hash_secret(secret),
     )
@@ -72,8 +72,8 @@ def find(db: Reader, secret: str, now: int) -> Token | None:
     token_hash, kind, grant_id, scopes, used, revoked, expires_at, created_at, client_id, client_scopes, *user = row
     # what was taken from the client is taken from its tokens as well
     allowed = grants.read_scopes(scopes) & grants.read_scopes(client_scopes)
-    user_id, email, role, tier, disabled = user
-    caller = users.caller_of(user_id, email, role, tier, scopes=sorted(allowed), expires_at=expires_at)
+    user_id, disabled = user
+    caller = users.caller_of(db, user_id, scopes=sorted(allowed), expires_at=expires_at)
     return Token(
         hash=token_hash,
         kind=kind,

@@ -89,7 +89,9 @@ def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream 
 
 def _model(request: Request[Any, None], name: str) -> ModelRow:
     with request.parts.store.read() as db:
-        return catalogue.find(db, name)
+        row = catalogue.find(db, name)
+    request.caller.require_model(row.id, name)
+    return row
 
 
 def _answer(

@@ -18,6 +18,7 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
     parts = request.parts
     with parts.store.read() as db:
         row = catalogue.find(db, request.body.model)
+    request.caller.require_model(row.id, request.body.model)
     with parts.models.held(row):
         if row.source == "remote":
             try:

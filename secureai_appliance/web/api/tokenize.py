@@ -16,6 +16,7 @@ def create(request: Request[TokenizeRequest, None]) -> TokenList | Answer:
     parts = request.parts
     with parts.store.read() as db:
         row = catalogue.find(db, request.body.model)
+    request.caller.require_model(row.id, request.body.model)
     with parts.models.held(row):
         handle = parts.models.chat(row) if row.kind == "chat" else parts.models.embedding(row)
         while (loaded := handle.wait(_POLL)) is None:

@@ -70,7 +70,7 @@ class KeyPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class KeyRotate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A new secret; the one before it works for `grace_seconds` more."""
 
-    grace_seconds: Annotated[int, Meta(ge=0, le=LONGEST_GRACE)] = 0
+    grace_seconds: Annotated[int, Meta(ge=0, le=LONGEST_GRACE)]
 
 
 class KeyQuery(ListQuery, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from secureai_appliance.accounts import passwords, sessions
+from secureai_appliance.core.ids import random_text
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
@@ -29,6 +30,26 @@ def name(route: Route) -> str:
 
 def key(api: Running) -> str:
     return f"/api/v1/keys/{api.ask('POST', '/api/v1/keys', {'name': 'k'}).json['id']}"
+
+
+def user(api: Running) -> str:
+    body = {"email": f"{random_text(8)}@example.org", "name": "Ada"}
+    return f"/api/v1/users/{api.ask('POST', '/api/v1/users', body).json['id']}"
+
+
+def group(api: Running) -> str:
+    return f"/api/v1/groups/{api.ask('POST', '/api/v1/groups', {'name': random_text(8)}).json['id']}"
+
+
+def membership(api: Running) -> str:
+    of, user_id = group(api), user(api).rpartition("/")[2]
+    api.ask("POST", f"{of}/members", {"user_ids": [user_id]})
+    return f"{of}/members/{user_id}"
+
+
+def joining(api: Running) -> Callable[[], Response]:
+    of, user_id = group(api), user(api).rpartition("/")[2]
+    return lambda: api.ask("POST", f"{of}/members", {"user_ids": [user_id]})
 
 
 def imported(api: Running) -> str:
@@ -175,7 +196,19 @@ MINILM = "/api/v1/models/all-minilm-l6-v2"
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /api/v1/keys": ("key.created", lambda api: lambda: api.ask("POST", "/api/v1/keys", {"name": "k"})),
     "PATCH /api/v1/keys/{id}": ("key.updated", on(key, "PATCH", body={"name": "renamed"})),
+    "POST /api/v1/keys/{id}/rotate": ("key.rotated", on(key, "POST", "/rotate", {"grace_seconds": 0})),
     "DELETE /api/v1/keys/{id}": ("key.revoked", on(key, "DELETE")),
+    "POST /api/v1/users": (
+        "user.created",
+        lambda api: lambda: api.ask("POST", "/api/v1/users", {"email": "new@example.org", "name": "New"}),
+    ),
+    "PATCH /api/v1/users/{id}": ("user.disabled", on(user, "PATCH", body={"disabled": True})),
+    "DELETE /api/v1/users/{id}": ("user.deleted", on(user, "DELETE")),
+    "POST /api/v1/groups": ("group.created", lambda api: lambda: api.ask("POST", "/api/v1/groups", {"name": "New"})),
+    "PATCH /api/v1/groups/{id}": ("group.updated", on(group, "PATCH", body={"description": "x"})),
+    "DELETE /api/v1/groups/{id}": ("group.deleted", on(group, "DELETE")),
+    "POST /api/v1/groups/{id}/members": ("group.member_added", joining),
+    "DELETE /api/v1/groups/{id}/members/{user_id}": ("group.member_removed", on(membership, "DELETE")),
     "PUT /api/v1/configs/{key}": ("config.changed", configured("PUT", SETTING, {"value": 61})),
     "DELETE /api/v1/configs/{key}": ("config.changed", configured("DELETE", SETTING)),
     "PATCH /api/v1/configs": (

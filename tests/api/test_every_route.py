@@ -9,6 +9,7 @@ import pytest
 from secureai_appliance.core.errors import every_failure
 from secureai_appliance.web.route import Access, Route
 from secureai_appliance.web.routes import route_table
+from tests.support.access import is_declared
 from tests.support.running import Response, Running
 from tests.support.schemas import validate
 
@@ -63,6 +64,10 @@ def test_a_key_without_the_routes_permission_is_refused_by_name(api: Running, ro
     answer = api.ask(route.method, path(route), key=narrow)
     check_error(answer, 403)
     assert answer.json["error"]["details"] == {"permission": route.access}
+
+
+def test_every_path_with_an_id_says_whose_things_it_leads_to() -> None:
+    assert [name(route) for route in ROUTES if not is_declared(route)] == []
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name)

@@ -1,0 +1,62 @@
+"""Who there is and whose things there are, for the test of every route with everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from secureai_appliance.accounts import keys, users
+from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
+from secureai_appliance.web.route import Route
+from tests.support.running import Running
+
+NARROW = "embeddings:create"
+
+RIGHTS: dict[str, frozenset[str]] = {
+    "guest": frozenset(),
+    "user": ORDINARY,
+    "other user": ORDINARY,
+    "group member": (ORDINARY | {"usage:read"}) - {"models:read"},
+    "denied user": ORDINARY - {"keys:write"},
+    "auditor": ROLE_PERMISSIONS["auditor"],
+    "admin": frozenset(PERMISSIONS),
+    "narrow key": frozenset({NARROW}),
+}
+"""Everybody there is, and what they hold. The narrow key is an administrator's."""
+
+NOBODYS = (
+    *("/api/v1/models/{id}", "/api/v1/users/{id}", "/api/v1/groups/{id}", "/api/v1/configs/{key}"),
+    *("/api/v1/auditlogs/{id}", "/api/v1/oauth/clients/{id}", "/sign-in/{token}", "/static/{file}"),
+)
+"""Paths to things that belong to the appliance: whoever holds the permission finds them all."""
+
+
+def make_key(api: Running, user_id: str) -> str:
+    with api.appliance.store.transaction() as tx:
+        return keys.create(tx, users.caller_of(tx, user_id), KeyCreate(name="theirs")).id
+
+
+OWNED: dict[str, Callable[[Running, str], str]] = {"/api/v1/keys/{id}": make_key}
+"""Paths to things that belong to a user, each with what makes one: everybody else finds the same as nothing."""
+
+ALLOWED: dict[tuple[str, str, str], int] = {
+    ("admin", "GET", "/api/v1/keys/{id}"): 200,
+    ("admin", "PATCH", "/api/v1/keys/{id}"): 403,
+    ("admin", "POST", "/api/v1/keys/{id}/rotate"): 403,
+    ("admin", "DELETE", "/api/v1/keys/{id}"): 204,
+}
+"""Who finds others' things all the same, and what they are answered."""
+
+
+def owned_path(route: Route) -> str | None:
+    """The path of `OWNED` that the route lies under."""
+    return next((path for path in OWNED if _under(route, path)), None)
+
+
+def is_declared(route: Route) -> bool:
+    """Whether it is said whose things the route's path leads to."""
+    return "{" not in route.path or owned_path(route) is not None or any(_under(route, path) for path in NOBODYS)
+
+
+def _under(route: Route, path: str) -> bool:
+    return route.path == path or route.path.startswith(f"{path}/")

@@ -58,7 +58,11 @@ def user_id(api: Running, callers: dict[str, str | None]) -> str:
 
 def ask(api: Running, route: Route, found: str, key: str | None, body: object) -> Response:
     path = re.sub(r"\{\w+\}", found, route.path, count=1)
-    return api.ask(route.method, re.sub(r"\{\w+\}", "none", path), body if route.body else None, key=key)
+    # what a page sends comes from a page of ours
+    headers = {"Origin": api.appliance.address} if route.page else {}
+    return api.ask(
+        route.method, re.sub(r"\{\w+\}", "none", path), body if route.body else None, key=key, headers=headers
+    )
 
 
 def same(answer: Response) -> bytes:

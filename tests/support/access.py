@@ -30,6 +30,9 @@ NOBODYS = (
 )
 """Paths to things that belong to the appliance: whoever holds the permission finds them all."""
 
+PAGES = ("/account/keys/{id}", "/account/sessions/{id}")
+"""Pages about the signed-in person's own things, which no key opens; what others' are to them, their own tests show."""
+
 
 def make_key(api: Running, user_id: str) -> str:
     with api.appliance.store.transaction() as tx:
@@ -55,7 +58,11 @@ def owned_path(route: Route) -> str | None:
 
 def is_declared(route: Route) -> bool:
     """Whether it is said whose things the route's path leads to."""
-    return "{" not in route.path or owned_path(route) is not None or any(_under(route, path) for path in NOBODYS)
+    return (
+        "{" not in route.path
+        or owned_path(route) is not None
+        or any(_under(route, path) for path in (*NOBODYS, *PAGES))
+    )
 
 
 def _under(route: Route, path: str) -> bool:

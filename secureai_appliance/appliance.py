@@ -50,7 +50,7 @@ from secureai_appliance.web.server import Server, listen
 
 log = logging.getLogger(__name__)
 
-_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing)
+_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads)
 OWNERSHIP = Ownership(owned for room in _ROOMS for owned in room.OWNED)
 """What belongs to users, as each room declares it; in this order it is made, so it goes in the opposite one."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,14 +14,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from secureai_appliance import __version__, settings
+from secureai_appliance import __version__, user_commands
 from secureai_appliance.accounts import keys, passwords, sessions, users
 from secureai_appliance.accounts.permissions import ROLES, TIERS
+from secureai_appliance.command_parts import boot_options, open_file, show
 from secureai_appliance.core.clock import SystemClock, rfc3339
 from secureai_appliance.core.errors import EXIT_USAGE, Failure, StartupError
 from secureai_appliance.governance.audit import on_command_line
 from secureai_appliance.governance.configs import Configs
-from secureai_appliance.settings import Option, Settings, Value
+from secureai_appliance.settings import Settings
 from secureai_appliance.store import ServeLock, Store
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -48,57 +48,8 @@ def cli() -> None:
     """SecureAI Appliance: a complete AI service for a server without internet."""
 
 
-def _boot_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add the options of the table to a command (all of them without `names`), which gets them as one Settings."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def run(config: str | None, **given: Any) -> None:
-            table = {option.name for option in settings.options()}
-            chosen: dict[str, Value] = {name: given.pop(name) for name in list(given) if name in table}
-            command(settings.load(chosen, os.environ, config), **given)
-
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        # options that were put on the command itself have to follow the wrapper
-        run.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-        click.option(
-            "--config", metavar="FILE", help="TOML file of options. Default: secureai.toml in the data folder."
-        )(run)
-        for option in reversed(settings.options()):
-            if not names or option.name in names:
-                _click_option(option)(run)
-        return run
-
-    return decorate
-
-
-def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    shown = f"{option.help} [{option.variable}]"
-    if option.kind is bool:
-        return click.option(f"{option.flag}/--no-{option.flag[2:]}", option.name, default=None, help=shown)
-    if option.kind is tuple:
-        return click.option(option.flag, option.name, default=None, help=shown, metavar="A,B", callback=_split)
-    kind: Any = click.Choice(option.choices) if option.choices else int if option.kind is int else str
-    return click.option(option.flag, option.name, type=kind, default=None, help=shown)
-
-
-def _split(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-@contextmanager
-def _file(chosen: Settings) -> Iterator[Store]:
-    """The file, for a command that needs nothing else; the server may be running beside it."""
-    from secureai_appliance.appliance import open_store
-
-    store, _ = open_store(chosen, SystemClock(), create=False)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 @cli.command()
-@_boot_options()
+@boot_options()
 def serve(chosen: Settings) -> None:
     """Start the service."""
     from secureai_appliance.serving import serve as run
@@ -113,7 +64,7 @@ def version() -> None:
 
 
 @cli.command()
-@_boot_options()
+@boot_options()
 def doctor(chosen: Settings) -> None:
     """Look at everything that can go wrong and say what to do."""
     from secureai_appliance.doctor import examine
@@ -133,8 +84,12 @@ def user() -> None:
     """Users."""
 
 
+for _command in user_commands.COMMANDS:
+    user.add_command(_command)
+
+
 @user.command("create")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.option("--email", required=True, help="How the user is known.")
 @click.option("--name", required=True, help="How the user is called.")
 @click.option("--role", required=True, type=click.Choice(ROLES), help="What the user may do.")
@@ -145,19 +100,19 @@ def user_create(chosen: Settings, *, email: str, name: str, role: str, tier: str
     # hashed before the transaction: it takes a while on purpose
     hashed = _new_password(email, name) if password_stdin else None
     actor = on_command_line("user create")
-    with _file(chosen) as store, store.transaction() as tx:
+    with open_file(chosen) as store, store.transaction() as tx:
         created = users.create(tx, email=email, name=name, role=role, tier=tier, password_hash=hashed, actor=actor)
     click.echo(created.id)
 
 
 @user.command("password")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.argument("email")
 @click.option("--password-stdin", is_flag=True, required=True, help="Read the password from standard input.")
 def user_password(chosen: Settings, email: str, password_stdin: bool) -> None:
     """Give a user a new password; all their sessions end."""
     actor = on_command_line("user password")
-    with _file(chosen) as store:
+    with open_file(chosen) as store:
         with store.read() as db:
             owner = users.by_email(db, email)
         hashed = _new_password(owner.email, owner.name)
@@ -167,14 +122,14 @@ def user_password(chosen: Settings, email: str, password_stdin: bool) -> None:
 
 
 @user.command("reset-factor")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.argument("email")
 def user_reset_factor(chosen: Settings, email: str) -> None:
     """Take a user's second factor away, when phone and recovery codes are lost; all their sessions end."""
     from secureai_appliance.accounts import second_factors
 
     actor = on_command_line("user reset-factor")
-    with _file(chosen) as store, store.transaction() as tx:
+    with open_file(chosen) as store, store.transaction() as tx:
         owner = users.by_email(tx, email)
         second_factors.remove(tx, owner.id, actor)
         sessions.end_all(tx, owner.id, actor)
@@ -188,13 +143,13 @@ def _new_password(*about: str) -> str:
 
 
 @user.command("link")
-@_boot_options("data", "key_file", "host", "port", "public_url")
+@boot_options("data", "key_file", "host", "port", "public_url")
 @click.option("--email", required=True, help="The user's address.")
 def user_link(chosen: Settings, email: str) -> None:
     """Print a sign-in link for a user that works once, within 24 hours."""
     from secureai_appliance.web.addresses import public_url
 
-    with _file(chosen) as store, store.transaction() as tx:
+    with open_file(chosen) as store, store.transaction() as tx:
         token = sessions.create_link(tx, users.by_email(tx, email).id, on_command_line("user link"))
     # a running server knows best where it is reached; the options may have been given to it alone
     address = ServeLock.noted(chosen.data_folder.lock) or public_url(chosen, chosen.port)
@@ -207,7 +162,7 @@ def key() -> None:
 
 
 @key.command("create")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.option("--user", "email", required=True, metavar="EMAIL", help="Whose key.")
 @click.option("--name", required=True, help="What it is for.")
 @click.option("--scopes", default=None, metavar="A,B", help="Permissions to cut it down to, such as models:read.")
@@ -219,7 +174,7 @@ def key_create(chosen: Settings, email: str, name: str, scopes: str | None, expi
         scopes=None if scopes is None else [scope.strip() for scope in scopes.split(",") if scope.strip()],
         expires_at=None if expires is None else _moment(expires),
     )
-    with _file(chosen) as store, store.transaction() as tx:
+    with open_file(chosen) as store, store.transaction() as tx:
         owner = users.by_email(tx, email)
         caller = users.caller_of(tx, owner.id, command="key create")
         created = keys.create(tx, caller, body)
@@ -227,21 +182,21 @@ def key_create(chosen: Settings, email: str, name: str, scopes: str | None, expi
 
 
 @key.command("revoke")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.argument("key_id", metavar="KEY_ID")
 def key_revoke(chosen: Settings, key_id: str) -> None:
     """End an API key, named by its id (key-…) or by the key itself; the next request with it is refused."""
-    with _file(chosen) as store, store.transaction() as tx:
+    with open_file(chosen) as store, store.transaction() as tx:
         named = key_id if key_id.startswith("key-") else keys.id_of(tx, key_id)
         keys.revoke_any(tx, named, on_command_line("key revoke"))
 
 
 @key.command("list")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 def key_list(chosen: Settings) -> None:
     """List the keys that are not revoked."""
     table = Table("id", "user", "name", "key", "scopes", "expires", "last used")
-    with _file(chosen) as store, store.read() as db:
+    with open_file(chosen) as store, store.read() as db:
         for email, listed in keys.everybodys(db):
             scopes = "all" if listed.scopes is None else ",".join(listed.scopes)
             shown = f"{listed.prefix}…"
@@ -254,7 +209,7 @@ def key_list(chosen: Settings) -> None:
                 listed.expires_at or "never",
                 listed.last_used_at or "never",
             )
-    _print(table)
+    show(table)
 
 
 @cli.group()
@@ -263,12 +218,12 @@ def audit() -> None:
 
 
 @audit.command("verify")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 def audit_verify(chosen: Settings) -> None:
     """Check that the audit log is what was written; says where it is not, and exits with 1 then."""
     from secureai_appliance.governance import chain
 
-    with _file(chosen) as store:
+    with open_file(chosen) as store:
         found = chain.verify(store, store.chain_key)
     for place in found.breaks:
         click.echo(f"rows {place.first} to {place.last}: {place.kind}")
@@ -281,14 +236,14 @@ def audit_verify(chosen: Settings) -> None:
 
 
 @audit.command("export")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.option("--format", "kind", default="jsonl", show_default=True, type=click.Choice(["jsonl", "csv"]))
 def audit_export(chosen: Settings, kind: Literal["jsonl", "csv"]) -> None:
     """Print the audit log, oldest row first."""
     from secureai_appliance.governance import audit as log
     from secureai_appliance.governance import audit_export
 
-    with _file(chosen) as store:
+    with open_file(chosen) as store:
         with store.transaction() as tx:
             log.record(tx, on_command_line("audit export"), "audit.exported", "audit_log", details={"format": kind})
         for piece in audit_export.pieces(store, log.AuditQuery(), kind):
@@ -301,13 +256,13 @@ def model() -> None:
 
 
 @model.command("list")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 def model_list(chosen: Settings) -> None:
     """List the models in the data folder."""
     from secureai_appliance.models import catalogue
 
     table = Table("id", "kind", "parameters", "quantization", "context", "MB", "state")
-    with _file(chosen) as store, store.read() as db:
+    with open_file(chosen) as store, store.read() as db:
         for row in catalogue.all_models(db):
             here = row.failure or ("checked" if row.probed_build else "not checked yet")
             state = here if row.remote is None else f"remote: {row.remote.base_url}"
@@ -320,7 +275,7 @@ def model_list(chosen: Settings) -> None:
                 f"{row.size_bytes / 1e6:.0f}",
                 state,
             )
-    _print(table)
+    show(table)
 
 
 @cli.group()
@@ -329,18 +284,18 @@ def config() -> None:
 
 
 @config.command("list")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 def config_list(chosen: Settings) -> None:
     """List all settings."""
     table = Table("setting", "value", "changed", "what it is")
     with _configs(chosen) as (store, configs), store.read() as db:
         for listed in configs.list_(db):
             table.add_row(listed.key, json.dumps(listed.value), listed.updated_at or "", listed.description)
-    _print(table)
+    show(table)
 
 
 @config.command("get")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.argument("name", metavar="SETTING")
 def config_get(chosen: Settings, name: str) -> None:
     """Print a setting's value as JSON."""
@@ -349,7 +304,7 @@ def config_get(chosen: Settings, name: str) -> None:
 
 
 @config.command("set")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.argument("name", metavar="SETTING")
 @click.argument("value")
 def config_set(chosen: Settings, name: str, value: str) -> None:
@@ -363,7 +318,7 @@ def config_set(chosen: Settings, name: str, value: str) -> None:
 
 
 @config.command("reset")
-@_boot_options("data", "key_file")
+@boot_options("data", "key_file")
 @click.argument("name", metavar="SETTING")
 def config_reset(chosen: Settings, name: str) -> None:
     """Put a setting back to its default."""
@@ -387,7 +342,7 @@ _KEY = click.option("--key", envvar="SECUREAI_KEY", help="API key for the runnin
 
 
 @model.command("import")
-@_boot_options("data", "key_file", "host", "port")
+@boot_options("data", "key_file", "host", "port")
 @_KEY
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", default=None, help="The model's id; without it, made from the file's name.")
@@ -406,7 +361,7 @@ def model_import(
 
 
 @model.command("remove")
-@_boot_options("data", "key_file", "host", "port")
+@boot_options("data", "key_file", "host", "port")
 @_KEY
 @click.argument("name")
 def model_remove(chosen: Settings, key: str | None, name: str) -> None:
@@ -417,7 +372,7 @@ def model_remove(chosen: Settings, key: str | None, name: str) -> None:
 
 
 @model.command("load")
-@_boot_options("data", "key_file", "host", "port")
+@boot_options("data", "key_file", "host", "port")
 @_KEY
 @click.argument("name")
 def model_load(chosen: Settings, key: str | None, name: str) -> None:
@@ -428,7 +383,7 @@ def model_load(chosen: Settings, key: str | None, name: str) -> None:
 
 
 @model.command("unload")
-@_boot_options("data", "key_file", "host", "port")
+@boot_options("data", "key_file", "host", "port")
 @_KEY
 @click.argument("name")
 def model_unload(chosen: Settings, key: str | None, name: str) -> None:
@@ -439,7 +394,7 @@ def model_unload(chosen: Settings, key: str | None, name: str) -> None:
 
 
 @cli.command()
-@_boot_options("data", "host", "port")
+@boot_options("data", "host", "port")
 @_KEY
 @click.option("--model", "name", default="default", show_default=True, help="A model's id or alias.")
 @click.option("--url", default=None, help="Address of the server. Default: http://HOST:PORT.")
@@ -461,12 +416,6 @@ def _typed() -> Iterator[str]:
         except (EOFError, KeyboardInterrupt):
             click.echo()
             return
-
-
-def _print(table: Table) -> None:
-    """The table, as wide as it needs to be where no terminal limits it (a pipe, a file)."""
-    table.columns[0].no_wrap = True
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _moment(text: str) -> str:

@@ -31,10 +31,13 @@ from secureai_appliance.core.errors import (
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.governance import audit
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Store, Transaction, list_page
 
 log = logging.getLogger(__name__)
 
+# the bytes go with the next sweep
+OWNED = (Owned("uploads", "user_id", "delete"),)
 MAX_PART = 8 * 1024 * 1024
 LIFETIME = 24 * 3600
 _SPARE = 256 * 1024 * 1024

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
+from secureai_appliance.core.ids import new_id
 from secureai_appliance.web.route import Route
 from tests.support.running import Running
 
@@ -39,7 +40,26 @@ def make_key(api: Running, user_id: str) -> str:
         return keys.create(tx, users.caller_of(tx, user_id), KeyCreate(name="theirs")).id
 
 
-OWNED: dict[str, Callable[[Running, str], str]] = {"/api/v1/keys/{id}": make_key}
+def make_authorization(api: Running, user_id: str) -> str:
+    client, grant = new_id("oac"), new_id("grant")
+    with api.appliance.store.transaction() as tx:
+        tx.run(
+            "INSERT INTO oauth_clients (id, name, redirect_uris, grant_types, scopes, created_at, updated_at)"
+            " VALUES (?, 'theirs', '[]', '[]', '[]', 0, 0)",
+            client,
+        )
+        tx.run(
+            "INSERT INTO oauth_grants (id, client_id, user_id, kind, scopes, expires_at, created_at, updated_at)"
+            " VALUES (?, ?, ?, 'code', '[]', ?, 0, 0)",
+            *(grant, client, user_id, tx.now() + 3600),
+        )
+    return grant
+
+
+OWNED: dict[str, Callable[[Running, str], str]] = {
+    "/api/v1/keys/{id}": make_key,
+    "/api/v1/me/authorizations/{id}": make_authorization,
+}
 """Paths to things that belong to a user, each with what makes one: everybody else finds the same as nothing."""
 
 ALLOWED: dict[tuple[str, str, str], int] = {

@@ -33,7 +33,7 @@ from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.models import catalogue, importing
+from secureai_appliance.models import catalogue, importing, uploads
 from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
 from secureai_appliance.models.registry import Models

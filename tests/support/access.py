@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secureai_appliance.accounts import keys, users
+from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
-from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.ids import hash_secret, new_id
 from secureai_appliance.web.route import Route
 from tests.support.running import Running
 
@@ -31,8 +31,8 @@ NOBODYS = (
 )
 """Paths to things that belong to the appliance: whoever holds the permission finds them all."""
 
-PAGES = ("/account/keys/{id}", "/account/sessions/{id}")
-"""Pages about the signed-in person's own things, which no key opens; what others' are to them, their own tests show."""
+ELSEWHERE = ("/account/keys/{id}", "/account/sessions/{id}", "/api/v1/uploads/{id}")
+"""Paths to people's own things that a key and a JSON body don't reach: their own tests show what others' are."""
 
 
 def make_key(api: Running, user_id: str) -> str:
@@ -56,9 +56,16 @@ def make_authorization(api: Running, user_id: str) -> str:
     return grant
 
 
+def make_session(api: Running, user_id: str) -> str:
+    with api.appliance.store.transaction() as tx:
+        secret = sessions.open_(tx, user_id, "link", sessions.Browser("127.0.0.1", "test"))
+        return str(tx.value("SELECT id FROM sessions WHERE secret_hash = ?", hash_secret(secret)))
+
+
 OWNED: dict[str, Callable[[Running, str], str]] = {
     "/api/v1/keys/{id}": make_key,
     "/api/v1/me/authorizations/{id}": make_authorization,
+    "/api/v1/me/sessions/{id}": make_session,
 }
 """Paths to things that belong to a user, each with what makes one: everybody else finds the same as nothing."""
 
@@ -81,7 +88,7 @@ def is_declared(route: Route) -> bool:
     return (
         "{" not in route.path
         or owned_path(route) is not None
-        or any(_under(route, path) for path in (*NOBODYS, *PAGES))
+        or any(_under(route, path) for path in (*NOBODYS, *ELSEWHERE))
     )
 
 

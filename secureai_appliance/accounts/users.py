@@ -23,7 +23,7 @@ from secureai_appliance.accounts.permissions import (
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict, NotFound, ValidationError
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.governance import audit
+from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.tiers import Overrides
@@ -137,6 +137,7 @@ def create(
     except UniqueViolation as cause:
         raise _taken(email) from cause
     audit.record(tx, actor, "user.created", "user", user_id, details={"role": role, "tier": tier})
+    events.emit(tx, events.UserCreated(user_id=user_id, email=email, role=role))
     return get(tx, user_id)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import msgspec
 
 from secureai_appliance.core.clock import Clock, rfc3339
+from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.governance import events
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.events import LimitReached
 from secureai_appliance.governance.limits import Lease, Limits, Refused, Standing
 from secureai_appliance.governance.tiers import Bounds, Overrides
 from secureai_appliance.store import Store
@@ -50,8 +52,6 @@ class Quotas:
 
     def __init__(self, store: Store, configs: Configs, clock: Clock) -> None:
         self.limits = Limits(clock)
-        self.reached: Callable[[str, Standing], None] = lambda user_id, standing: None
-        """Told once for each window of a user that refuses something: the event `limit.reached`."""
         self._store = store
         self._configs = configs
         self._cached: tuple[int, dict[str, Overrides]] = (-1, {})
@@ -67,9 +67,17 @@ class Quotas:
             raise
 
     def tell(self, user_id: str, refused: Refused) -> None:
-        """Pass the first refusal of a window on to `reached`."""
-        if refused.first:
-            self.reached(user_id, refused.standing)
+        """Emit `limit.reached` for the first refusal of a window."""
+        standing = refused.standing
+        if not refused.first or standing.limit is None:
+            return
+        reached = LimitReached(
+            user_id=user_id, window=standing.name, limit=standing.limit, resets_at=rfc3339(standing.reset)
+        )
+        try:
+            events.announce(self._store, reached)
+        except ServiceUnavailable as failure:
+            log.warning("that a limit was reached could not be stored: %s", failure.message)
 
     def bounds(self, user_id: str, tier: str) -> Bounds:
         """What counts for this user now."""

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from secureai_appliance.models.uploads import LIFETIME
-from tests.support.models import CHAT
+from secureai_appliance.models.uploads import LIFETIME, MAX_PART
+from tests.support.models import EMBEDDING
 from tests.support.running import Response, Running
 
 PART = {"Content-Type": "application/offset+octet-stream"}
+
+
+@pytest.fixture(autouse=True)
+def _tidied(api: Running) -> Iterator[None]:
+    """A test that fails leaves nothing that the next ones would count."""
+    yield
+    for upload in api.ask("GET", "/api/v1/uploads").json["data"]:
+        api.ask("DELETE", f"/api/v1/uploads/{upload['id']}")
 
 
 def begin(api: Running, content: bytes, **fields: Any) -> str:
@@ -30,14 +42,13 @@ def drop(api: Running, path: str) -> None:
     assert not (api.appliance.settings.data_folder.uploads / path.rsplit("/", 1)[1]).exists()
 
 
-def test_a_model_comes_in_parts_and_answers(api: Running) -> None:
-    content = CHAT.read_bytes() + bytes(160)
+def test_a_model_comes_in_parts(api: Running) -> None:
+    content = EMBEDDING.read_bytes() + bytes(160)
     path = begin(api, content)
     early = api.ask("POST", "/api/v1/models", {"upload_id": path.rsplit("/", 1)[1]})
     assert (early.status, early.json["error"]["details"]["offset"]) == (409, 0)
-    size = 8 * 1024 * 1024
-    for offset in range(0, len(content), size):
-        sent = send(api, path, offset, content[offset : offset + size])
+    for offset in range(0, len(content), MAX_PART):
+        sent = send(api, path, offset, content[offset : offset + MAX_PART])
         assert sent.status == 200, sent.body
     assert sent.json["status"] == "complete"
     made = api.ask("POST", "/api/v1/models", {"upload_id": path.rsplit("/", 1)[1]})
@@ -61,6 +72,22 @@ def test_another_offset_is_told_the_right_one_and_nothing_is_lost(api: Running) 
     drop(api, path)
 
 
+def test_a_part_that_can_not_be_brought_to_the_disk_does_not_count(
+    api: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = begin(api, b"abcdef")
+    assert send(api, path, 0, b"ab").status == 200
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        refused = send(api, path, 2, b"cd")
+    assert (refused.status, "can't be written" in refused.json["error"]["message"]) == (503, True)
+    assert send(api, path, 2, b"cdef").json["status"] == "complete"
+    drop(api, path)
+
+
 def test_another_checksum_is_found_at_the_end(api: Running) -> None:
     path = begin(api, b"abc", sha256="0" * 64)
     assert send(api, path, 0, b"ab").status == 200
@@ -69,13 +96,36 @@ def test_another_checksum_is_found_at_the_end(api: Running) -> None:
     drop(api, path)
 
 
-@pytest.mark.parametrize("content", [b"not a model at all", b"GGUF" + bytes(100), CHAT.read_bytes()[:100_000]])
-def test_what_is_no_model_is_refused_and_the_server_stays(api: Running, content: bytes) -> None:
+def damaged(at: int, length: int) -> bytes:
+    """A model with other bytes at a place: the same ones each time."""
+    content = EMBEDDING.read_bytes()
+    return content[:at] + random.Random(at).randbytes(length) + content[at + length :]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: b"not a model at all, by any means", "is not a GGUF model"),
+        (lambda: b"GGUF" + bytes(100), "GGUF version 0"),
+        (lambda: EMBEDDING.read_bytes()[:1000], "middle of its header"),
+        (lambda: EMBEDDING.read_bytes()[:-1000], "is incomplete: it has"),
+        (lambda: damaged(4, 4), "is GGUF version"),
+        (lambda: damaged(8, 16), "it claims"),
+        (lambda: damaged(24, 400), "is damaged"),
+        (lambda: damaged(100_000, 4000), "is incomplete"),
+        (lambda: EMBEDDING.read_bytes().replace(b"bert", b"bort"), "The model can't be used"),
+    ],
+    ids=["text", "empty", "header", "truncated", "version", "counts", "keys", "vocabulary", "architecture"],
+)
+def test_what_is_no_model_is_refused_and_the_server_stays(api: Running, make: Callable[[], bytes], says: str) -> None:
+    content = make()
     path = begin(api, content)
-    assert send(api, path, 0, content).status == 200
+    for offset in range(0, len(content), MAX_PART):
+        assert send(api, path, offset, content[offset : offset + MAX_PART]).status == 200
     answer = api.ask("POST", "/api/v1/models", {"upload_id": path.rsplit("/", 1)[1], "name": "broken"})
-    assert answer.status == 422, answer.body
+    assert (answer.status, says in answer.json["error"]["message"]) == (422, True), answer.body
     assert api.ask("GET", "/api/v1/models/broken").status == 404
+    assert list(api.appliance.settings.data_folder.imported.iterdir()) == []
     drop(api, path)
 
 

@@ -165,6 +165,11 @@ class Serving:
         os.close(self.terminal)
         return code
 
+    def kill(self) -> None:
+        """SIGKILL, also of one that has ended."""
+        self.process.kill()
+        self.process.wait(timeout=LONGEST_START)
+
     def _read_until(self, pattern: re.Pattern[str]) -> None:
         deadline = self._started + LONGEST_START
         while pattern.search(self.printed) is None:

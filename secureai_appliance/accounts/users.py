@@ -287,7 +287,7 @@ def caller_of(
 
 def _check(email: str, name: str, role: str, tier: str) -> None:
     if not _EMAIL.fullmatch(email):
-        raise ValidationError(f"'{email[:300]}' is not an e-mail address.", field="email", constraint="format")
+        raise ValidationError("The 'email' field must be an e-mail address.", field="email", constraint="format")
     if not 1 <= len(name) <= 200 or name != name.strip() or not name.isprintable():
         raise ValidationError("A name has 1 to 200 printable characters.", field="name", constraint="length")
     if role not in ROLES:

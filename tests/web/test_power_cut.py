@@ -17,6 +17,7 @@ from secureai_appliance.web.gateway import Gateway
 from secureai_appliance.web.routes import route_table
 from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
+from tests.support.limits import lift_limits
 from tests.support.vfs import Cut, PowerCutVFS
 from tests.support.web import App, Behaviour, parts_on
 
@@ -38,6 +39,7 @@ def cuts_under_load(folder: Path, wanted: int, synchronous: Synchronous = "FULL"
     with PowerCutVFS("power", witness=lambda: set(answered), when=when) as vfs:
         store = open_audited(folder / "secureai.db", clock, vfs=vfs.name, synchronous=synchronous)
         parts = parts_on(store, clock, DataFolder(folder))
+        lift_limits(store, parts.configs)
         with store.transaction() as tx:
             user = users.create(tx, email="a@example.test", name="A", role="admin")
         app = App(Gateway(parts, route_table()), parts, Behaviour(), "", user.id)

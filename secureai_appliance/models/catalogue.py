@@ -119,7 +119,8 @@ class Model(msgspec.Struct, kw_only=True):
 
     `context_length` is in tokens, `parameters` a count, `created` Unix seconds. `status`: `available` (checked, not in
     memory), `loading`, `loaded`, `failed` (with `failure` saying why). A `pinned` model stays in memory. `remote`: on
-    which server it runs, if not on this one; of its file nothing is known then.
+    which server it runs, if not on this one; of its file nothing is known then. `failure` and `remote` are null for
+    callers without `models:write`.
     """
 
     id: str

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import Conflict, Failure, ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.inference.engine import Engine
@@ -100,6 +103,11 @@ class Models:
         if status == "available" and row.probed_build is None:
             status = "loading"  # it is about to be probed: until then nobody knows whether it can be used
         return catalogue.show(row, status, handle.failure or row.failure, self._tokens(row, handle.loaded))
+
+    def show_to(self, caller: Caller, row: ModelRow) -> catalogue.Model:
+        """The same for this caller: where a model runs and why it can't be used is for those who can change it."""
+        shown = self.show(row)
+        return shown if caller.may("models:write") else msgspec.structs.replace(shown, remote=None, failure=None)
 
     def _tokens(self, row: ModelRow, loaded: Loaded | None) -> int:
         """Tokens that one request may use: the model's own bound or ours, whichever is less."""

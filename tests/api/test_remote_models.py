@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.running import Response, Running, running
+from tests.support.running import PATIENCE, Response, Running, running
 from tests.support.schemas import validate
 from tests.support.scripted import Heard, Line, Scripted, scripted
 
@@ -168,6 +170,21 @@ def test_secrets_are_never_shown_and_lie_sealed(api: Running, server: Scripted) 
         assert SECRET.encode() not in b"".join(db.one("SELECT api_key, headers FROM remote_models") or ())
 
 
+def test_where_a_model_runs_and_what_is_wrong_with_it_is_for_those_who_can_change_it(
+    api: Running, server: Scripted
+) -> None:
+    add(api, "http://127.0.0.1:9/v1", "off")
+    reader = api.make_user("reads-remote-models@example.test")
+    for path in ("/api/v1/models/far", "/api/v1/models/off", "/api/v1/models?page_size=100"):
+        mine, theirs = api.ask("GET", path), api.ask("GET", path, key=reader)
+        assert (mine.status, theirs.status) == (200, 200)
+        assert b"http://127.0.0.1" in mine.body
+        assert b"127.0.0.1" not in theirs.body
+    shown = api.ask("GET", "/api/v1/models/off", key=reader).json
+    assert (shown["status"], shown["failure"], shown["remote"], shown["source"]) == ("failed", None, None, "remote")
+    assert api.ask("DELETE", "/api/v1/models/off").status == 204
+
+
 @pytest.mark.parametrize(
     ("theirs", "expected"),
     [
@@ -241,10 +258,19 @@ def test_a_client_that_hangs_up_ends_the_remote_request(api: Running, server: Sc
     connection.request("POST", "/api/v1/chat/completions", json.dumps(body), headers)
     if stream:
         connection.getresponse().readline()
+    deadline = time.monotonic() + PATIENCE
     while not server.heard:
+        assert time.monotonic() < deadline
         api.ask("GET", "/healthz")
     connection.close()
-    assert server.ended.acquire(timeout=10)
+    assert server.ended.acquire(timeout=PATIENCE)
+
+
+def read_to(answer: http.client.HTTPResponse, wanted: bytes) -> bytes:
+    """The first line that has `wanted`; each read has the connection's time-out."""
+    while wanted not in (line := answer.readline()):
+        assert line, "it ended before"
+    return line
 
 
 def test_more_than_its_slots_wait_and_are_told_their_place(api: Running, server: Scripted) -> None:
@@ -258,19 +284,15 @@ def test_more_than_its_slots_wait_and_are_told_their_place(api: Running, server:
     first, second = api.connect(), api.connect()
     first.request("POST", "/api/v1/chat/completions", body, headers)
     holding = first.getresponse()
-    while b"first" not in holding.readline():
-        continue
+    read_to(holding, b"first")
     second.request("POST", "/api/v1/chat/completions", body, headers)
     waiting = second.getresponse()
-    while not (line := waiting.readline()).startswith(b": queued"):
-        assert line
-    assert line.startswith(b": queued position=1 eta=")
+    assert read_to(waiting, b": queued").startswith(b": queued position=1 eta=")
     assert api.ask("GET", "/api/v1/models/far/queue").json == {"running": 1, "waiting": 1, "slots": 1}
     assert len(server.heard) == 1
     holding.close()
     first.close()
-    while b"first" not in waiting.readline():
-        continue
+    read_to(waiting, b"first")
     waiting.close()
     second.close()
 

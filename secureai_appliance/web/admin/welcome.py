@@ -17,7 +17,7 @@ def show(request: Request[None, None]) -> Answer:
     models = []
     if caller is not None:
         with parts.store.read() as db:
-            models = [parts.models.show(row) for row in catalogue.all_models(db)]
+            models = [parts.models.show_to(caller, row) for row in catalogue.all_models(db)]
     return page(
         request,
         "welcome.html",

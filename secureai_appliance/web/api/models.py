@@ -34,7 +34,7 @@ def index(request: Request[None, ListQuery]) -> ModelPage:
     with request.parts.store.read() as db:
         page = catalogue.list_names(db, request.query)
     return ModelPage(
-        data=[models.show(row) for row in page.data],
+        data=[models.show_to(request.caller, row) for row in page.data],
         total=page.total,
         page=page.page,
         page_size=page.page_size,
@@ -43,7 +43,7 @@ def index(request: Request[None, ListQuery]) -> ModelPage:
 
 
 def show(request: Request[None, None]) -> Model:
-    return request.parts.models.show(_row(request))
+    return request.parts.models.show_to(request.caller, _row(request))
 
 
 def create(request: Request[ModelImport, None]) -> Model | Answer:

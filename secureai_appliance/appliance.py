@@ -33,6 +33,7 @@ from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.inference.engine import Engine
+from secureai_appliance.knowledge import bases
 from secureai_appliance.models import catalogue, importing, uploads
 from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
@@ -50,7 +51,7 @@ from secureai_appliance.web.server import Server, listen
 
 log = logging.getLogger(__name__)
 
-_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads)
+_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads, bases)
 OWNERSHIP = Ownership(owned for room in _ROOMS for owned in room.OWNED)
 """What belongs to users, as each room declares it; in this order it is made, so it goes in the opposite one."""
 

@@ -69,6 +69,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Requests with a missing or wrong credential that one address may make in a minute before they are answered "
         "with 429; 0: any number. A valid credential is never refused by it.",
     ),
+    Setting(
+        "knowledge.embedding_model",
+        Annotated[str, Meta(min_length=1, max_length=200)],
+        "text-embedding-3-small",
+        "Model or alias that new knowledge bases are embedded with when they name none.",
+    ),
     Setting("limits.tiers", Tiers, Tiers(), "How much each tier allows; null: no limit."),
     Setting(
         "oauth.allow_insecure_http",

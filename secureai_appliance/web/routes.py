@@ -23,6 +23,7 @@ from secureai_appliance.governance.chain import Verification
 from secureai_appliance.governance.configs import Config, ConfigsExport, ConfigsPatch, ConfigValue
 from secureai_appliance.governance.quotas import LimitState
 from secureai_appliance.governance.usage import UsagePage, UsageQuery
+from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.models.uploads import Upload, UploadCreate
@@ -37,6 +38,7 @@ from secureai_appliance.web.api import (
     embeddings,
     groups,
     keys,
+    knowledge,
     me,
     models,
     oauth_clients,
@@ -82,6 +84,12 @@ def route_table() -> tuple[Route, ...]:
         Route("DELETE", "/api/v1/models/{id}", models.delete, "models:write", "Remove an imported model and its file", "Models", status=204, errors=(404, 409, 412, 422)),
         Route("POST", "/api/v1/models/{id}/load", models.load, "models:write", "Load a model now", "Models", answer=Model, streams=True, errors=(404, 503)),
         Route("POST", "/api/v1/models/{id}/unload", models.unload, "models:write", "Take a model out of memory", "Models", answer=Model, errors=(404, 409)),
+
+        Route("GET", "/api/v1/knowledge", knowledge.index, "knowledge:read", "Knowledge bases that the caller may read", "Knowledge", query=ListQuery, answer=Page[KnowledgeBase]),
+        Route("POST", "/api/v1/knowledge", knowledge.create, "knowledge:write", "Make a knowledge base", "Knowledge", body=KnowledgeCreate, example={"name": "Workshop manuals"}, answer=KnowledgeBase, status=201, writes=True, errors=(404, 409, 422)),
+        Route("GET", "/api/v1/knowledge/{id}", knowledge.show, "knowledge:read", "One knowledge base, by its id or slug", "Knowledge", answer=KnowledgeBase, errors=(404,)),
+        Route("PATCH", "/api/v1/knowledge/{id}", knowledge.update, "knowledge:write", "Change a knowledge base", "Knowledge", body=KnowledgePatch, example={"visibility": "everyone"}, answer=KnowledgeBase, writes=True, errors=(404, 409, 412, 422)),
+        Route("DELETE", "/api/v1/knowledge/{id}", knowledge.delete, "knowledge:write", "Delete a knowledge base and all of its documents", "Knowledge", status=204, writes=True, errors=(404, 412)),
 
         Route("GET", "/api/v1/me", me.show, Access.SIGNED_IN, "Who the caller is", "Users", answer=Me),
         Route("GET", "/api/v1/me/limits", me.limits, Access.SIGNED_IN, "The caller's limits, and what is left of them", "Users", answer=LimitState),

@@ -112,6 +112,10 @@ def on(path: Callable[[Running], str], method: str, further: str = "", body: obj
     return prepare
 
 
+def base(api: Running) -> str:
+    return f"/api/v1/knowledge/{api.ask('POST', '/api/v1/knowledge', {'name': random_text(8)}).json['id']}"
+
+
 def user_id(api: Running) -> str:
     return str(api.ask("GET", "/api/v1/me").json["id"])
 
@@ -241,6 +245,12 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /api/v1/uploads": ("upload.created", begin_upload),
     "PATCH /api/v1/uploads/{id}": ("upload.completed", complete_upload),
     "DELETE /api/v1/uploads/{id}": ("upload.deleted", on(upload, "DELETE")),
+    "POST /api/v1/knowledge": (
+        "knowledge.created",
+        lambda api: lambda: api.ask("POST", "/api/v1/knowledge", {"name": random_text(8)}),
+    ),
+    "PATCH /api/v1/knowledge/{id}": ("knowledge.updated", on(base, "PATCH", body={"description": "x"})),
+    "DELETE /api/v1/knowledge/{id}": ("knowledge.deleted", on(base, "DELETE")),
     "POST /sign-in": ("session.opened", sign_in),
     "POST /sign-in/{token}": ("session.opened", redeem),
     "POST /sign-out": ("session.ended", sign_out),

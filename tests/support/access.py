@@ -7,7 +7,9 @@ from collections.abc import Callable
 from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
-from secureai_appliance.core.ids import hash_secret, new_id
+from secureai_appliance.core.ids import hash_secret, new_id, random_text
+from secureai_appliance.knowledge import bases
+from secureai_appliance.knowledge.bases import KnowledgeCreate
 from secureai_appliance.web.route import Route
 from tests.support.running import Running
 
@@ -62,8 +64,15 @@ def make_session(api: Running, user_id: str) -> str:
         return str(tx.value("SELECT id FROM sessions WHERE secret_hash = ?", hash_secret(secret)))
 
 
+def make_base(api: Running, user_id: str) -> str:
+    with api.appliance.store.transaction() as tx:
+        caller = users.caller_of(tx, user_id)
+        return bases.create(tx, caller, KnowledgeCreate(name=random_text(8)), "text-embedding-3-small").id
+
+
 OWNED: dict[str, Callable[[Running, str], str]] = {
     "/api/v1/keys/{id}": make_key,
+    "/api/v1/knowledge/{id}": make_base,
     "/api/v1/me/authorizations/{id}": make_authorization,
     "/api/v1/me/sessions/{id}": make_session,
 }

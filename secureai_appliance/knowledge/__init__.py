@@ -1,0 +1,1 @@
+"""From an organisation's files to the passage that answers a question."""

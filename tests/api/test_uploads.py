@@ -6,11 +6,13 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from secureai_appliance.models import uploads
 from secureai_appliance.models.uploads import LIFETIME, MAX_PART
 from tests.support.models import EMBEDDING
 from tests.support.running import Response, Running
@@ -149,6 +151,28 @@ def test_uploads_are_bounded_by_settings(api: Running) -> None:
         again = api.ask("POST", "/api/v1/uploads", {"filename": "a", "size": 3, "sha256": "0" * 64})
         assert again.status == status, again.body
         assert api.ask("DELETE", f"/api/v1/configs/uploads.{setting}").status == 204
+    drop(api, path)
+
+
+def test_what_the_disk_has_no_room_for_is_refused_with_what_others_have_announced(
+    api: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def announce(size: int) -> Response:
+        return api.ask("POST", "/api/v1/uploads", {"filename": "a", "size": size, "sha256": "0" * 64})
+
+    usage = shutil.disk_usage(api.appliance.settings.data_folder.root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=uploads._SPARE + 1000))
+    assert announce(1001).json["error"]["details"]["max_bytes"] == 1000
+    assert announce(600).status == 201
+    refused = announce(600)
+    assert (refused.status, refused.json["error"]["details"]["max_bytes"]) == (413, 400)
+    assert announce(400).status == 201
+
+
+def test_a_part_has_its_bound_too(api: Running) -> None:
+    path = begin(api, bytes(MAX_PART + 1))
+    assert send(api, path, 0, bytes(MAX_PART + 1)).status == 413
+    assert send(api, path, 0, bytes(MAX_PART)).json["offset"] == MAX_PART
     drop(api, path)
 
 

@@ -33,7 +33,7 @@ from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import Alias, Kind, ModelRow, Name, NewModel
 from secureai_appliance.models.registry import Loader
 from secureai_appliance.models.remote import RemoteCreate
-from secureai_appliance.store import Store
+from secureai_appliance.store import Store, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,14 @@ class ModelImport(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     aliases: Annotated[list[Alias], Meta(max_length=100)] = []
 
 
+@dataclass(frozen=True)
+class Uploaded:
+    """A file that came in parts. `taken` is called in the transaction that enters the model: both or neither."""
+
+    path: Path
+    taken: Callable[[Transaction], None]
+
+
 class Abandoned(Exception):
     """Nobody waits for the import any more; nothing was changed."""
 
@@ -72,7 +80,7 @@ class Importer:
         body: ModelImport,
         abandoned: Callable[[], bool] = lambda: False,
         actor: Actor = SYSTEM,
-        uploaded: Path | None = None,
+        uploaded: Uploaded | None = None,
     ) -> ModelRow:
         """Import a file; takes as long as reading it once. `abandoned` is asked meanwhile, see Abandoned.
         The bytes of `body.file` are those of `uploaded`, if it is given.
@@ -87,7 +95,7 @@ class Importer:
         """
         if body.file is None:
             raise ValidationError("The 'file' field is required.", field="file", constraint="required")
-        source = uploaded or self._source(body.file)
+        source = uploaded.path if uploaded else self._source(body.file)
         model_id = body.name or id_from(body.file)
         with self.store.read() as db:
             for name in (model_id, *body.aliases):
@@ -112,12 +120,18 @@ class Importer:
             # the row must not reach the disk before the bytes do
             os.fsync(file.fileno())
             model = NewModel(model_id, kind, "", digest, info, self.loader.build())
-            return self._enter(source, before, model, body.aliases, actor)
 
-    def _enter(
-        self, source: Path, before: os.stat_result, model: NewModel, aliases: list[str], actor: Actor
+            def enter(tx: Transaction, file: str) -> ModelRow:
+                if uploaded is not None:
+                    uploaded.taken(tx)
+                return catalogue.add(tx, dataclasses.replace(model, file=file), body.aliases, actor)
+
+            return self._place(source, before, model_id, enter)
+
+    def _place(
+        self, source: Path, before: os.stat_result, model_id: str, enter: Callable[[Transaction, str], ModelRow]
     ) -> ModelRow:
-        target = self.folder.imported / f"{model.id}.{os.urandom(4).hex()}.gguf"
+        target = self.folder.imported / f"{model_id}.{os.urandom(4).hex()}.gguf"
         try:
             _second_name(source, target)
             if not _same(before, source.lstat()):
@@ -125,7 +139,7 @@ class Importer:
             _sync(self.folder.imported)
             relative = str(target.relative_to(self.folder.models))
             with self.store.transaction() as tx:
-                row = catalogue.add(tx, dataclasses.replace(model, file=relative), aliases, actor)
+                row = enter(tx, relative)
         except OSError as cause:
             target.unlink(missing_ok=True)
             raise _storage_failure(cause) from cause
@@ -133,7 +147,7 @@ class Importer:
             target.unlink(missing_ok=True)
             raise
         try:
-            source.unlink()
+            source.unlink(missing_ok=True)
         except OSError as cause:
             log.warning("%s was imported and can't be removed: %s", source.name, cause)
         log.info("the model %s was imported", row.id)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.models import uploads
 from secureai_appliance.models.uploads import LIFETIME, MAX_PART
 from tests.support.models import EMBEDDING
@@ -96,6 +97,26 @@ def test_another_checksum_is_found_at_the_end(api: Running) -> None:
     assert send(api, path, 2, b"c").status == 422
     assert api.ask("GET", path).json["offset"] == 0
     drop(api, path)
+
+
+def test_an_upload_goes_in_the_transaction_that_enters_its_model(api: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ServiceUnavailable("Not now.", retry_after=1)
+
+    content = EMBEDDING.read_bytes() + bytes(224)
+    path = begin(api, content)
+    for offset in range(0, len(content), MAX_PART):
+        send(api, path, offset, content[offset : offset + MAX_PART])
+    body = {"upload_id": path.rsplit("/", 1)[1], "name": "sent"}
+    with monkeypatch.context() as broken:
+        broken.setattr(uploads, "remove", fail)
+        assert api.ask("POST", "/api/v1/models", body).status == 503
+    assert api.ask("GET", "/api/v1/models/sent").status == 404
+    assert list(api.appliance.settings.data_folder.imported.iterdir()) == []
+    assert api.ask("GET", path).json["status"] == "complete"
+    assert api.ask("POST", "/api/v1/models", body).status == 201
+    assert api.ask("GET", path).status == 404
+    assert api.ask("DELETE", "/api/v1/models/sent").status == 204
 
 
 def damaged(at: int, length: int) -> bytes:

@@ -70,10 +70,8 @@ def _import_upload(request: Request[ModelImport, None], importer: importing.Impo
     if upload.offset < upload.size:
         raise Conflict("The upload is not complete.", constraint="incomplete", details={"offset": upload.offset})
     body = msgspec.structs.replace(request.body, file=upload.filename)
-    row = importer.run(body, request.disconnected, caller.actor, parts.uploads.path(upload))
-    with parts.store.transaction() as tx:
-        uploads.remove(tx, caller, upload)
-    return row
+    uploaded = importing.Uploaded(parts.uploads.path(upload), lambda tx: uploads.remove(tx, caller, upload))
+    return importer.run(body, request.disconnected, caller.actor, uploaded)
 
 
 def _add_remote(request: Request[ModelImport, None], remote: RemoteCreate) -> Model:

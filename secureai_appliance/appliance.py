@@ -28,6 +28,7 @@ from secureai_appliance.governance import audit, chain, limits, usage
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
+from secureai_appliance.governance.courier import Courier
 from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
@@ -43,7 +44,7 @@ from secureai_appliance.models.uploads import Uploads
 from secureai_appliance.scheduler.scheduler import Scheduler
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Identity, ServeLock, Store, Transaction, upkeep
-from secureai_appliance.upkeep import jobs
+from secureai_appliance.upkeep import DELIVERIES, jobs
 from secureai_appliance.web import idempotency
 from secureai_appliance.web.metrics import Metrics, QueueDepth
 from secureai_appliance.web.parts import Check, Parts
@@ -127,6 +128,7 @@ class Appliance:
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
         self._refusals = Refusals()
+        self._courier = Courier(self.store, self.sealer, clock, self.door, attempted=self._metrics.delivered)
         todo = jobs(
             store=self.store,
             clock=clock,
@@ -136,8 +138,10 @@ class Appliance:
             refusals=self._refusals,
             models=self.models,
             uploads=self.uploads,
+            courier=self._courier,
         )
         self._scheduler = Scheduler(self.store, clock, todo, self._metrics.worked)
+        self._courier.free = partial(self._scheduler.wake, DELIVERIES)
         readiness = Readiness(self._look, clock)
         parts = Parts(
             settings=settings,
@@ -187,6 +191,8 @@ class Appliance:
         self._server.stop(GRACE_SECONDS)
         if not self._scheduler.stop(timeout=1.0):
             log.warning("a job of the scheduler did not end in time")
+        if not self._courier.stop(timeout=1.0):
+            log.warning("a delivery to a webhook did not end in time; it is made again at the next start")
         self.models.close(timeout=2.0)
         self._write_counts()
         self._note_stop()

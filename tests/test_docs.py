@@ -15,6 +15,7 @@ from secureai_appliance.cli import cli
 from secureai_appliance.conversations.messages import DEFAULTS
 from secureai_appliance.core import errors
 from secureai_appliance.governance.configs import table_as_markdown as config_table_as_markdown
+from secureai_appliance.governance.events import EVENTS
 from secureai_appliance.governance.tiers import Tiers
 from secureai_appliance.web.route import Access
 from secureai_appliance.web.routes import route_table
@@ -103,3 +104,7 @@ def test_every_permission_of_a_route_exists_and_every_permission_is_used() -> No
 
 def test_the_version_is_a_release_number() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def test_every_event_is_documented_and_no_other() -> None:
+    assert re.findall(r"^\| `([a-z]+\.[a-z_]+)` \|", read("docs/api.md"), re.MULTILINE) == list(EVENTS)

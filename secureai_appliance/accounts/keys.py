@@ -30,6 +30,8 @@ EVERYBODY = "all"
 LONGEST_GRACE = 30 * 24 * 3600
 _SHOWN = 7  # "sk-" and four characters: enough to tell keys apart, far too little to guess from
 _HOUR = 3600
+_ENDED_KEPT_SECONDS = 90 * 24 * 3600
+_SWEPT_AT_ONCE = 500
 _COLUMNS = (
     "id, user_id, name, prefix, scopes, expires_at, allowed_models, allowed_ips, previous_until, last_used_at,"
     " created_at, updated_at"
@@ -294,6 +296,17 @@ def authenticate(db: Reader, secret: str, now: int, address: str | None = None) 
         models=_names(models),
         addresses=allowed,
     )
+
+
+def sweep(tx: Transaction) -> bool:
+    """Forget keys that ended long ago, some at a time; whether there are more. Until then it is said what is wrong."""
+    before = tx.now() - _ENDED_KEPT_SECONDS
+    gone = tx.run(
+        "DELETE FROM api_keys WHERE row_id IN"
+        " (SELECT row_id FROM api_keys WHERE expires_at <= ? OR revoked_at <= ? LIMIT ?)",
+        *(before, before, _SWEPT_AT_ONCE),
+    )
+    return gone == _SWEPT_AT_ONCE
 
 
 def touch(store: Store, key_id: str, now: int) -> None:

@@ -25,6 +25,7 @@ from secureai_appliance.core.errors import Conflict, NotFound, ValidationError
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM, Actor
+from secureai_appliance.governance.events import UserCreated, UserRoleChanged
 from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.tiers import Overrides
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, UniqueViolation, list_page
@@ -137,7 +138,7 @@ def create(
     except UniqueViolation as cause:
         raise _taken(email) from cause
     audit.record(tx, actor, "user.created", "user", user_id, details={"role": role, "tier": tier})
-    events.emit(tx, events.UserCreated(user_id=user_id, email=email, role=role))
+    events.emit(tx, UserCreated(user_id=user_id, email=email, role=role))
     return get(tx, user_id)
 
 
@@ -351,6 +352,10 @@ def _record(tx: Transaction, actor: Actor, before: User, after: User, body: User
     if before.role != after.role:
         details = {"old_role": before.role, "new_role": after.role}
         audit.record(tx, actor, "user.role_changed", "user", after.id, details=details)
+        events.emit(
+            tx,
+            UserRoleChanged(user_id=after.id, old_role=before.role, new_role=after.role, changed_by=actor.user_id),
+        )
     if before.disabled != after.disabled:
         audit.record(tx, actor, "user.disabled" if after.disabled else "user.enabled", "user", after.id)
     named = [field for field in body.__struct_fields__ if getattr(body, field) is not UNSET]

@@ -87,7 +87,8 @@ SETTINGS: tuple[Setting, ...] = (
         "outbound.private",
         bool,
         True,
-        "Whether the servers that the appliance asks (remote models) may have private and loopback addresses.",
+        "Whether the servers that the appliance asks (remote models, webhooks) may have private and loopback "
+        "addresses.",
     ),
     Setting(
         "outbound.allow",
@@ -132,5 +133,11 @@ SETTINGS: tuple[Setting, ...] = (
         dict[Annotated[str, Meta(min_length=1, max_length=200)], Price],
         {},
         'What 1,000 tokens cost by the model\'s id, `*` for all others: `{"*": {"prompt": 0.1, "completion": 0.3}}`.',
+    ),
+    Setting(
+        "webhooks.days_kept",
+        Annotated[int, Meta(ge=1, le=3650)],
+        30,
+        "Days after which events and their deliveries to webhooks are forgotten, also those that were never delivered.",
     ),
 )

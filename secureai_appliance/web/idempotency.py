@@ -183,6 +183,17 @@ class Running:
             log.warning("an answer could not be kept for its idempotency key")
 
 
+def sweep(tx: Transaction) -> bool:
+    """Forget what is no longer kept, a little at a time; whether there is more."""
+    # answers of up to 1 MB lie here: more go than come, yet never all at once
+    gone = tx.run(
+        "DELETE FROM idempotency WHERE rowid IN"
+        " (SELECT rowid FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT ?)",
+        *(tx.now() - KEEP_SECONDS, _SWEPT_AT_ONCE),
+    )
+    return gone == _SWEPT_AT_ONCE
+
+
 def _insert(
     tx: Transaction,
     attempt: Attempt,
@@ -193,13 +204,7 @@ def _insert(
     body: bytes | None = None,
     resource_id: str | None = None,
 ) -> None:
-    # answers of up to 1 MB lie here: more may go than come, so that nothing else has to sweep, yet never all at once
-    tx.run(
-        "DELETE FROM idempotency WHERE rowid IN"
-        " (SELECT rowid FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT ?)",
-        tx.now() - KEEP_SECONDS,
-        _SWEPT_AT_ONCE,
-    )
+    sweep(tx)
     tx.run(
         "INSERT OR REPLACE INTO idempotency (caller, key, request_hash, state, status, headers, body, resource_id,"
         " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

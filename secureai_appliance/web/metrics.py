@@ -63,6 +63,14 @@ class Metrics:
             "secureai_job_turns", "Turns of the scheduler's jobs", ("job", "outcome"), registry=registry
         )
 
+        self._webhook_attempts = Counter(
+            "secureai_webhook_attempts", "Attempts to deliver an event to a webhook", ("outcome",), registry=registry
+        )
+
+    def delivered(self, well: bool) -> None:
+        """Count one attempt to deliver an event."""
+        self._webhook_attempts.labels("success" if well else "failure").inc()
+
     def worked(self, job: str, seconds: float, well: bool) -> None:
         """Count one turn of a job of the scheduler."""
         self._job_seconds.labels(job).inc(seconds)

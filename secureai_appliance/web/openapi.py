@@ -14,6 +14,7 @@ import msgspec
 from secureai_appliance import __version__
 from secureai_appliance.accounts.permissions import PERMISSIONS
 from secureai_appliance.core.errors import every_failure
+from secureai_appliance.governance.events import EVENTS
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.idempotency import HEADER as IDEMPOTENCY_KEY
 from secureai_appliance.web.idempotency import REPLAYED
@@ -65,6 +66,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in described)],
         "paths": paths,
+        "webhooks": {name: {"post": _event(name, kind, references[kind])} for name, kind in EVENTS.items()},
         "components": {
             "schemas": schemas,
             "responses": {str(status): _error_response(status) for status in _error_statuses()},
@@ -129,7 +131,7 @@ def _error_statuses() -> list[int]:
 
 
 def _schemas(routes: Sequence[Route]) -> tuple[dict[str, Schema], dict[type, Schema]]:
-    kinds: dict[type, None] = {Error: None}
+    kinds: dict[type, None] = {Error: None, **dict.fromkeys(EVENTS.values())}
     for route in routes:
         kinds.update({kind: None for kind in (route.body, route.query, route.answer) if kind and _is_struct(kind)})
     shown, components = _named_pages(*msgspec.json.schema_components(list(kinds), ref_template=_REF))
@@ -190,6 +192,34 @@ def _operation(route: Route, references: dict[type, Schema]) -> Schema:
     if route.deprecated:
         operation["deprecated"] = True
     return operation
+
+
+def _event(name: str, kind: type, data: Schema) -> Schema:
+    """What is sent to a webhook."""
+    body = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "description": "The event's: the same however often it is delivered."},
+            "event": {"type": "string", "const": name},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": data,
+        },
+        "required": ["id", "event", "timestamp", "data"],
+    }
+    return {
+        "operationId": "event_" + name.replace(".", "_"),
+        "summary": inspect.getdoc(kind),
+        "tags": ["Webhooks"],
+        "parameters": [
+            _header("X-SecureAI-Signature", "`t=<unix seconds>,v1=<hex HMAC-SHA-256>`."),
+            *[
+                _header(header, "As Standard Webhooks says.")
+                for header in ("webhook-id", "webhook-timestamp", "webhook-signature")
+            ],
+        ],
+        "requestBody": {"required": True, "content": {JSON: {"schema": body}}},
+        "responses": {"2XX": {"description": "Delivered; everything else is tried again."}},
+    }
 
 
 def _operation_id(route: Route) -> str:

@@ -21,8 +21,10 @@ from secureai_appliance.core.jobs import JobState
 from secureai_appliance.governance.audit import AuditLog, AuditQuery
 from secureai_appliance.governance.chain import Verification
 from secureai_appliance.governance.configs import Config, ConfigsExport, ConfigsPatch, ConfigValue
+from secureai_appliance.governance.deliveries import Delivery, DeliveryQuery
 from secureai_appliance.governance.quotas import LimitState
 from secureai_appliance.governance.usage import UsagePage, UsageQuery
+from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, WebhookCreated, WebhookPatch
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
@@ -48,6 +50,7 @@ from secureai_appliance.web.api import (
     uploads,
     usage,
     users,
+    webhooks,
 )
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.oauth import authorize, device, tokens
@@ -57,6 +60,7 @@ from secureai_appliance.web.route import KB, MB, PART, Access, Route
 PUBLIC = Access.PUBLIC
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
 _CLIENT = {"name": "Notes", "redirect_uris": ["https://notes.example.org/callback"], "scopes": ["completions:create"]}
+_WEBHOOK = {"url": "https://hooks.example.org/secureai", "events": ["chat.completed", "user.created"]}
 _TEXT = {"model": "gpt-4", "prompt": "A catalytic converter", "max_tokens": 32}
 _TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
 
@@ -134,6 +138,17 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/auditlogs/verify", auditlogs.verify, "audit:read", "Is the log what was written, and where not", "Audit log", answer=Verification, streams=True),
         Route("GET", "/api/v1/auditlogs/{id}", auditlogs.show, "audit:read", "One row of the audit log", "Audit log", answer=AuditLog, errors=(404,)),
         Route("GET", "/api/v1/schedule", schedule.index, "configs:admin", "What is done every now and then, and how it went", "Settings", query=schedule.ScheduleQuery, answer=Page[JobState]),
+
+        Route("GET", "/api/v1/webhooks", webhooks.index, "webhooks:admin", "Programs that are told of events", "Webhooks", query=ListQuery, answer=Page[Webhook]),
+        Route("POST", "/api/v1/webhooks", webhooks.create, "webhooks:admin", "Add a webhook; its secret is shown this once", "Webhooks", body=WebhookCreate, example=_WEBHOOK, answer=WebhookCreated, status=201, writes=True, secret_field="secret"),
+        Route("GET", "/api/v1/webhooks/deliveries/{id}", webhooks.show_delivery, "webhooks:admin", "One delivery", "Webhooks", answer=Delivery, errors=(404,)),
+        Route("POST", "/api/v1/webhooks/deliveries/{id}/redeliver", webhooks.redeliver, "webhooks:admin", "Deliver an event again", "Webhooks", answer=Delivery, status=202, writes=True, errors=(404, 409)),
+        Route("GET", "/api/v1/webhooks/{id}", webhooks.show, "webhooks:admin", "One webhook", "Webhooks", answer=Webhook, errors=(404,)),
+        Route("PATCH", "/api/v1/webhooks/{id}", webhooks.update, "webhooks:admin", "Change a webhook, or switch it on and off", "Webhooks", body=WebhookPatch, example={"enabled": True}, answer=Webhook, writes=True, errors=(404, 412)),
+        Route("DELETE", "/api/v1/webhooks/{id}", webhooks.delete, "webhooks:admin", "Remove a webhook and its deliveries", "Webhooks", status=204, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/webhooks/{id}/test", webhooks.test, "webhooks:admin", "Deliver a test event", "Webhooks", answer=Delivery, status=202, writes=True, errors=(404, 409)),
+        Route("POST", "/api/v1/webhooks/{id}/rotate-secret", webhooks.rotate_secret, "webhooks:admin", "Give a webhook a new secret; the one before signs too for a day", "Webhooks", answer=WebhookCreated, writes=True, secret_field="secret", errors=(404,)),
+        Route("GET", "/api/v1/webhooks/{id}/deliveries", webhooks.list_deliveries, "webhooks:admin", "What was delivered, and what was not", "Webhooks", query=DeliveryQuery, answer=Page[Delivery], errors=(404,)),
 
         Route("GET", "/api/v1/me/authorizations", authorizations.index, "keys:read", "Programs that may act for the caller", "OAuth", query=ListQuery, answer=Page[Authorization]),
         Route("GET", "/api/v1/me/authorizations/{id}", authorizations.show, "keys:read", "One of them", "OAuth", answer=Authorization, errors=(404,)),

@@ -13,7 +13,7 @@ from secureai_appliance.core.ids import random_text
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
-from tests.support import account_requests
+from tests.support import account_requests, webhook_requests
 from tests.support.audit import newest, rows
 from tests.support.models import EMBEDDING
 from tests.support.oauth import CALLBACK, DEVICE_CODE, FORM, register, session_of
@@ -255,6 +255,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /sign-in/{token}": ("session.opened", redeem),
     "POST /sign-out": ("session.ended", sign_out),
     **account_requests.RECIPES,
+    **webhook_requests.RECIPES,
 }
 """For each route that changes something: the action that its row names, and how to make it succeed once."""
 

@@ -102,8 +102,9 @@ def read_scopes(text: str) -> frozenset[str]:
     return frozenset(msgspec.json.decode(text, type=list[str]))
 
 
-def sweep(tx: Transaction, now: int) -> None:
-    """Forget what has expired."""
+def sweep(tx: Transaction, now: int) -> bool:
+    """Forget what has expired, some at a time; whether there is more."""
+    more = False
     # more may go than come, so that nothing else has to sweep, yet never all at once; tokens go with their grants
     for table, key in (
         ("oauth_grants", "row_id"),
@@ -111,11 +112,13 @@ def sweep(tx: Transaction, now: int) -> None:
         ("oauth_codes", "code_hash"),
         ("oauth_devices", "device_hash"),
     ):
-        tx.run(
+        gone = tx.run(
             f"DELETE FROM {table} WHERE {key} IN"  # noqa: S608 (constant names)
             f" (SELECT {key} FROM {table} WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
             *(now, _SWEPT_AT_ONCE),
         )
+        more = more or gone == _SWEPT_AT_ONCE
+    return more
 
 
 def _authorization(row: tuple[Any, ...]) -> Authorization:

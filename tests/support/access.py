@@ -30,6 +30,7 @@ RIGHTS: dict[str, frozenset[str]] = {
 NOBODYS = (
     *("/api/v1/models/{id}", "/api/v1/users/{id}", "/api/v1/groups/{id}", "/api/v1/configs/{key}"),
     *("/api/v1/auditlogs/{id}", "/api/v1/oauth/clients/{id}", "/sign-in/{token}", "/static/{file}"),
+    *("/api/v1/webhooks/{id}", "/api/v1/webhooks/deliveries/{id}"),
 )
 """Paths to things that belong to the appliance: whoever holds the permission finds them all."""
 

@@ -12,7 +12,7 @@ from secureai_appliance.core.ids import new_id
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
-from tests.support.limits import lift_limits
+from tests.support.limits import LIFTED, lift_limits
 from tests.support.running import Response, Running
 
 ROUTES = route_table()
@@ -82,7 +82,7 @@ def free(api: Running) -> Iterator[str]:
 
 def set_tier(api: Running, bounds: dict[str, Any]) -> None:
     with api.appliance.store.transaction() as tx:
-        api.appliance.configs.patch(tx, SYSTEM, {"limits.tiers": {"standard": bounds}})
+        api.appliance.configs.patch(tx, SYSTEM, {"limits.tiers": {**LIFTED, "standard": bounds}})
 
 
 def test_the_request_over_the_limit_is_429_in_the_contracts_words(api: Running, free: str) -> None:

@@ -8,10 +8,11 @@ from secureai_appliance.governance.tiers import Bounds
 from secureai_appliance.store import Store
 
 _MANY = dict.fromkeys(Bounds.__struct_fields__, 1_000_000)
+LIFTED = dict.fromkeys(("free", "standard", "professional", "enterprise"), _MANY)
+"""Of every tier."""
 
 
 def lift_limits(store: Store, configs: Configs) -> None:
     """Bounds that no test reaches; everything is still counted."""
-    tiers = dict.fromkeys(("free", "standard", "professional", "enterprise"), _MANY)
     with store.transaction() as tx:
-        configs.patch(tx, SYSTEM, {"limits.failed_authentications_per_minute": 1_000_000, "limits.tiers": tiers})
+        configs.patch(tx, SYSTEM, {"limits.failed_authentications_per_minute": 1_000_000, "limits.tiers": LIFTED})

@@ -42,6 +42,7 @@ def cuts_under_load(folder: Path, wanted: int, synchronous: Synchronous = "FULL"
         lift_limits(store, parts.configs)
         with store.transaction() as tx:
             user = users.create(tx, email="a@example.test", name="A", role="admin")
+        lift_limits(store, parts.configs)
         app = App(Gateway(parts, route_table()), parts, Behaviour(), "", user.id)
         app.key = app.new_key()
 

@@ -77,6 +77,24 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("limits.tiers", Tiers, Tiers(), "How much each tier allows; null: no limit."),
     Setting(
+        "maintenance.enabled",
+        bool,
+        False,
+        "Whether everybody but administrators is answered with 503.",
+    ),
+    Setting(
+        "maintenance.message",
+        Annotated[str, Meta(max_length=500)],
+        "",
+        "What they are told; empty: that the appliance is in maintenance.",
+    ),
+    Setting(
+        "maintenance.retry_after",
+        Annotated[int, Meta(ge=1, le=86_400)],
+        300,
+        "Seconds after which they are asked to try again.",
+    ),
+    Setting(
         "oauth.allow_insecure_http",
         bool,
         False,

@@ -23,6 +23,7 @@ from secureai_appliance.core.errors import (
     ServiceUnavailable,
     ValidationError,
 )
+from secureai_appliance.governance import maintenance
 from secureai_appliance.governance.addresses import exceeded
 from secureai_appliance.governance.audit import Actor
 from secureai_appliance.governance.audit import Outcome as AuditOutcome
@@ -88,6 +89,8 @@ class Dispatcher:
             raise
         if route.page and exchange.caller is None and route.access is not Access.PUBLIC:
             return Reply(303, {"Location": sign_in_address(exchange.method, environ)})
+        if route.oauth or (exchange.caller is not None and exchange.caller.role != "admin"):
+            maintenance.refuse(self._parts.configs)
         try:
             request, reply = self._attend(exchange, route, arguments)
         except PermissionDenied:

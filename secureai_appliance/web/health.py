@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.governance import maintenance
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.metrics import CONTENT_TYPE
 from secureai_appliance.web.request import Request
@@ -27,6 +28,15 @@ def healthz(_: Request[None, None]) -> Answer:
 
 def readyz(request: Request[None, None]) -> Answer:
     """Whether requests can be served. Raises ServiceUnavailable with the checks that failed."""
+    state = maintenance.now(request.parts.configs)
+    if state.enabled:
+        message = state.message or maintenance.USUAL_MESSAGE
+        raise ServiceUnavailable(
+            "Not ready: maintenance.",
+            details={"checks": [{"name": "maintenance", "message": message}]},
+            constraint=maintenance.CONSTRAINT,
+            retry_after=state.retry_after,
+        )
     failed = [check for check in request.parts.readiness() if not check.ok]
     if failed:
         raise ServiceUnavailable(

@@ -22,6 +22,7 @@ from secureai_appliance.governance.audit import AuditLog, AuditQuery
 from secureai_appliance.governance.chain import Verification
 from secureai_appliance.governance.configs import Config, ConfigsExport, ConfigsPatch, ConfigValue
 from secureai_appliance.governance.deliveries import Delivery, DeliveryQuery
+from secureai_appliance.governance.maintenance import Maintenance, MaintenancePut
 from secureai_appliance.governance.quotas import LimitState
 from secureai_appliance.governance.usage import UsagePage, UsageQuery
 from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, WebhookCreated, WebhookPatch
@@ -32,6 +33,7 @@ from secureai_appliance.models.uploads import Upload, UploadCreate
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import account, sign_in, welcome
+from secureai_appliance.web.admin import maintenance as maintenance_page
 from secureai_appliance.web.api import (
     auditlogs,
     authorizations,
@@ -41,6 +43,7 @@ from secureai_appliance.web.api import (
     groups,
     keys,
     knowledge,
+    maintenance,
     me,
     models,
     oauth_clients,
@@ -139,6 +142,9 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/auditlogs/{id}", auditlogs.show, "audit:read", "One row of the audit log", "Audit log", answer=AuditLog, errors=(404,)),
         Route("GET", "/api/v1/schedule", schedule.index, "configs:admin", "What is done every now and then, and how it went", "Settings", query=schedule.ScheduleQuery, answer=Page[JobState]),
 
+        Route("GET", "/api/v1/maintenance", maintenance.show, "configs:admin", "Maintenance mode", "Settings", answer=Maintenance),
+        Route("PUT", "/api/v1/maintenance", maintenance.put, "configs:admin", "Start or end maintenance mode", "Settings", body=MaintenancePut, example={"enabled": True, "message": "New disks, until noon."}, answer=Maintenance, writes=True, errors=(412,)),
+
         Route("GET", "/api/v1/webhooks", webhooks.index, "webhooks:admin", "Programs that are told of events", "Webhooks", query=ListQuery, answer=Page[Webhook]),
         Route("POST", "/api/v1/webhooks", webhooks.create, "webhooks:admin", "Add a webhook; its secret is shown this once", "Webhooks", body=WebhookCreate, example=_WEBHOOK, answer=WebhookCreated, status=201, writes=True, secret_field="secret"),
         Route("GET", "/api/v1/webhooks/deliveries/{id}", webhooks.show_delivery, "webhooks:admin", "One delivery", "Webhooks", answer=Delivery, errors=(404,)),
@@ -190,6 +196,8 @@ def route_table() -> tuple[Route, ...]:
         Route("POST", "/account/sessions/{id}/end", account.end_session, Access.SIGNED_IN, "End a session", content_type=HTML, status=303, limit="none"),
         Route("POST", "/account/keys", account.make_key, Access.SIGNED_IN, "Make a key", form=True, content_type=HTML, max_body=64 * KB, limit="none"),
         Route("POST", "/account/keys/{id}/revoke", account.revoke_key, Access.SIGNED_IN, "Revoke a key", content_type=HTML, status=303, limit="none"),
+        Route("GET", "/maintenance", maintenance_page.show, "configs:admin", "Maintenance mode", query=maintenance_page.Switched, content_type=HTML, limit="none"),
+        Route("POST", "/maintenance", maintenance_page.switch, "configs:admin", "Start or end maintenance mode", form=True, content_type=HTML, status=303, max_body=64 * KB, limit="none"),
         Route("POST", "/sign-out", sign_in.sign_out, PUBLIC, "Sign out", content_type=HTML, status=303, limit="none"),
         Route("GET", "/docs", docs.shown(route_table), PUBLIC, "This documentation", content_type=HTML, limit="none"),
         Route("GET", "/static/{file}", static.serve, PUBLIC, "Styles", query=static.Version, limit="none"),

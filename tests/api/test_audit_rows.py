@@ -195,6 +195,11 @@ def device_allowed(api: Running) -> Callable[[], Response]:
     return lambda: api.ask("POST", "/oauth/device", form, key=None, headers=sent)
 
 
+def maintained(api: Running) -> Callable[[], Response]:
+    sent = {"Content-Type": FORM, **session_of(api, ADMIN)}
+    return lambda: api.ask("POST", "/maintenance", b"enabled=false", key=None, headers=sent)
+
+
 CLIENT = {"name": "c", "redirect_uris": [CALLBACK], "scopes": ["models:read"]}
 MINILM = "/api/v1/models/all-minilm-l6-v2"
 RECIPES: dict[str, tuple[str, Recipe]] = {
@@ -256,6 +261,11 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /sign-out": ("session.ended", sign_out),
     **account_requests.RECIPES,
     **webhook_requests.RECIPES,
+    "PUT /api/v1/maintenance": (
+        "maintenance.ended",
+        on(lambda _: "/api/v1/maintenance", "PUT", body={"enabled": False}),
+    ),
+    "POST /maintenance": ("maintenance.ended", maintained),
 }
 """For each route that changes something: the action that its row names, and how to make it succeed once."""
 

@@ -80,7 +80,7 @@ class Truncation(msgspec.Struct, kw_only=True):
 
 
 class ChatCompletion(msgspec.Struct, kw_only=True):
-    """The whole answer. `created` in Unix seconds."""
+    """The whole answer. `created` in Unix seconds. `chat_id`: the chat that it is kept in."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -90,6 +90,7 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     usage: Usage
     system_fingerprint: str
     truncation: Truncation | msgspec.UnsetType = msgspec.UNSET
+    chat_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class FunctionDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -126,7 +127,10 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 
 
 class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An event of a streamed answer. `usage` only where it was asked for, `truncation` in the first one."""
+    """An event of a streamed answer. `usage` only where it was asked for, `truncation` in the first one.
+
+    `chat_id` is in each one of an answer that is kept in a chat.
+    """
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -136,3 +140,40 @@ class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
     choices: list[ChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     truncation: Truncation | msgspec.UnsetType = msgspec.UNSET
+    chat_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Gathered:
+    """An answer put together from its chunks, as far as they have come."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self.tool_calls: list[ToolCall] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    @property
+    def content(self) -> str | None:
+        """As a message has it: null where there are only tool calls."""
+        return None if self.tool_calls and not self.text else self.text
+
+    def add(self, delta: Delta) -> None:
+        """Put what a chunk adds to the rest."""
+        self._text.append(delta.content or "")
+        for part in delta.tool_calls or ():
+            self._add_call(part)
+
+    def take(self, message: AnswerMessage) -> None:
+        """Put a whole message in."""
+        self._text.append(message.content or "")
+        self.tool_calls += message.tool_calls or []
+
+    def _add_call(self, part: ToolCallDelta) -> None:
+        if part.id is not None:
+            self.tool_calls.append(ToolCall(id=part.id, function=FunctionCall(name="", arguments="")))
+        function = self.tool_calls[part.index].function
+        if part.function is not None:
+            function.name += part.function.name or ""
+            function.arguments += part.function.arguments or ""

@@ -23,9 +23,7 @@ from secureai_appliance.conversations.answers import (
     ChunkChoice,
     Delta,
     FinishReason,
-    FunctionCall,
-    ToolCall,
-    ToolCallDelta,
+    Gathered,
     Truncation,
     Usage,
     usage_of,
@@ -56,24 +54,9 @@ class _Choice:
 
     index: int
     output: Output
-    text: list[str] = field(default_factory=list)
-    tool_calls: list[ToolCall] = field(default_factory=list)
+    whole: Gathered = field(default_factory=Gathered)
     untold: list[Logprob] = field(default_factory=list)
     reason: FinishReason | None = None
-
-    def keep(self, delta: Delta) -> None:
-        """Put what a chunk adds to the whole answer."""
-        self.text.append(delta.content or "")
-        for part in delta.tool_calls or ():
-            self._keep_call(part)
-
-    def _keep_call(self, part: ToolCallDelta) -> None:
-        if part.id is not None:
-            self.tool_calls.append(ToolCall(id=part.id, function=FunctionCall(name="", arguments="")))
-        function = self.tool_calls[part.index].function
-        if part.function is not None:
-            function.name += part.function.name or ""
-            function.arguments += part.function.arguments or ""
 
 
 class Completion:
@@ -113,6 +96,11 @@ class Completion:
         """What was used so far; complete once the answer is."""
         return usage_of(self._run.counts)
 
+    @property
+    def unfinished(self) -> Gathered:
+        """The first choice as far as `whole` has it."""
+        return self._choices[0].whole if self._choices else Gathered()
+
     def begin(self, timeout: float = PATIENCE_BEFORE_FIRST_BYTE) -> bool:
         """Hand the request to the model, if it is in memory within `timeout` seconds.
 
@@ -149,7 +137,7 @@ class Completion:
             elif (polled := self._run.poll(_POLL)) is not None:
                 choice, deltas = self._read(*polled)
                 for delta in deltas:
-                    choice.keep(delta)
+                    choice.whole.add(delta)
         usage = self.usage
         if usage is None:
             raise InternalError("The completion has no choices.")
@@ -264,13 +252,10 @@ class Completion:
     def _answer(self, choice: _Choice) -> Choice:
         if choice.reason is None:
             raise InternalError("A choice has not ended.")
-        text = "".join(choice.text)
+        whole = choice.whole
         return Choice(
             index=choice.index,
-            message=AnswerMessage(
-                content=None if choice.tool_calls and not text else text,
-                tool_calls=choice.tool_calls or UNSET,
-            ),
+            message=AnswerMessage(content=whole.content, tool_calls=whole.tool_calls or UNSET),
             logprobs=ChoiceLogprobs(content=choice.untold) if self._request.logprobs else None,
             finish_reason=choice.reason,
         )

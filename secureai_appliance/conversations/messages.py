@@ -14,6 +14,11 @@ from secureai_appliance.inference.generation import Priority
 from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.inference.tokens import Vocabulary
 
+Metadata = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+"""OpenAI's bounds."""
+
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 1_000
 
@@ -136,7 +141,8 @@ class SamplingFields(msgspec.Struct, kw_only=True):
 
 
 class ChatRequest(SamplingFields, kw_only=True):
-    """`POST /chat/completions`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`."""
+    """`POST /chat/completions`. `chat_id`: the chat that goes on, with `messages` behind those that it has; `store`: keep
+    the conversation in a new one, with `metadata`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`."""
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -150,6 +156,8 @@ class ChatRequest(SamplingFields, kw_only=True):
     functions: list[Any] | None = None
     function_call: Any = None
     store: bool | None = None
+    chat_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    metadata: Metadata | None = None
     modalities: list[str] | None = None
     audio: Any = None
     prediction: Any = None
@@ -164,7 +172,6 @@ def refuse_unsupported(request: ChatRequest) -> None:
     asked: dict[str, bool] = {
         "functions": bool(request.functions),
         "function_call": request.function_call not in (None, "none", "auto"),
-        "store": bool(request.store),
         "modalities": request.modalities not in (None, [], ["text"]),
         "audio": request.audio is not None,
         "prediction": request.prediction is not None,

@@ -23,6 +23,7 @@ from secureai_appliance.conversations.answers import (
     Delta,
     FinishReason,
     FunctionCall,
+    Gathered,
     PromptTokensDetails,
     ToolCall,
     ToolCallDelta,
@@ -48,6 +49,7 @@ _POLL = 0.05
 _SECONDS_BETWEEN_COMMENTS = 5.0
 # ours alone, or said anew for the other server
 _NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "truncation", "store", "functions"})
+_NOT_FORWARDED |= {"chat_id", "metadata"}
 _NOT_FORWARDED |= {"function_call", "modalities", "audio", "prediction", "web_search_options"}
 
 Whole_co = TypeVar("Whole_co", covariant=True)
@@ -119,6 +121,11 @@ class Forwarded(Generic[Whole_co, Part_co]):
         self._pending: deque[Part_co] = deque()
         self._ended = False
         self._tell_at = 0.0
+
+    @property
+    def unfinished(self) -> Gathered:
+        """Of a whole answer nothing comes before its end."""
+        return Gathered()
 
     def begin(self, timeout: float = PATIENCE_BEFORE_FIRST_BYTE) -> bool:
         """Send the request on, and wait a little for what a status can still tell: that it was refused."""

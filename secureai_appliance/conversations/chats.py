@@ -1,0 +1,319 @@
+"""Chats: conversations that are kept. Each belongs to the user whose it is, and nobody else knows of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.accounts.ownership import Owned
+from secureai_appliance.conversations import chat_messages, chat_search
+from secureai_appliance.conversations.chat_messages import ChatMessage
+from secureai_appliance.conversations.chat_search import Snippet
+from secureai_appliance.conversations.messages import Metadata
+from secureai_appliance.core.clock import rfc3339
+from secureai_appliance.core.errors import NotFound, UnprocessableEntity, ValidationError
+from secureai_appliance.core.ids import new_id
+from secureai_appliance.governance import audit
+from secureai_appliance.governance.audit import SYSTEM
+from secureai_appliance.models import catalogue
+from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
+
+OWNED = (Owned("chats", "user_id", "transfer"),)
+
+LONGEST_TITLE = 200
+MOST_BYTES_OF_MESSAGES = 64 * 1024 * 1024
+"""Of one page of a list with its messages."""
+_RETAINED_AT_ONCE = 100
+_FIRST_WORDS = 60
+
+Title = Annotated[str, Meta(min_length=1, max_length=LONGEST_TITLE)]
+Tag = Annotated[str, Meta(min_length=1, max_length=50)]
+Tags = Annotated[list[Tag], Meta(max_length=32)]
+TitleBy = Literal["nobody", "first words", "model", "user"]
+
+
+class ChatCreate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A new chat without messages. Without a title it gets one with its first message."""
+
+    title: Title | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    tags: Tags = []
+    metadata: Metadata = {}
+
+
+class ChatPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Changes of a chat; what is left out stays, `metadata` and `tags` are replaced as a whole."""
+
+    title: Title | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+
+
+class Chat(msgspec.Struct, kw_only=True):
+    """A conversation. `model` is the one that answered last, null before the first answer of a chat that names none."""
+
+    id: str
+    user_id: str
+    title: str
+    model: str | None
+    assistant_id: str | None
+    archived: bool
+    tags: list[str]
+    metadata: dict[str, str]
+    message_count: int
+    created_at: str
+    updated_at: str
+
+
+class ListedChat(Chat, kw_only=True):
+    """A chat in a list: with `q` the places where it was found, with `include=messages` all that was said."""
+
+    snippets: list[Snippet] | UnsetType = UNSET
+    messages: list[ChatMessage] | UnsetType = UNSET
+
+
+class WholeChat(Chat, kw_only=True):
+    """A chat and all that was said in it, oldest first."""
+
+    messages: list[ChatMessage]
+
+
+class OthersQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """For administrators: whose chats they read, and why. It is noted in the audit log."""
+
+    user_id: Annotated[str, Meta(max_length=200, description="For administrators: another user's id.")] | None = None
+    reason: Annotated[str, Meta(min_length=1, max_length=500, description="Why they read it.")] | None = None
+
+
+class ChatQuery(ListQuery, kw_only=True):
+    """`q` looks into titles and messages. Archived chats are left out unless asked for, or a range of time is given."""
+
+    archived: Literal["true", "false", "all"] | None = None
+    assistant_id: Annotated[str, Meta(max_length=200)] | None = None
+    tag: Annotated[str, Meta(max_length=50)] | None = None
+    include: Annotated[Literal["messages"], Meta(description="With all messages of each chat.")] | None = None
+    user_id: (
+        Annotated[str, Meta(max_length=200, description="For administrators: another user's id, or `all`.")] | None
+    ) = None
+    reason: Annotated[str, Meta(min_length=1, max_length=500, description="Why they read it.")] | None = None
+
+
+def create(tx: Transaction, caller: Caller, body: ChatCreate) -> Chat:
+    """Make a chat. Raises ValidationError, and UnprocessableEntity for a model that there is not."""
+    _check(body.title, body.tags)
+    if body.model is not None:
+        _require_model(tx, body.model)
+    by: TitleBy = "nobody" if body.title is None else "user"
+    return insert(tx, caller, model=body.model, title=body.title or "", by=by, tags=body.tags, metadata=body.metadata)
+
+
+def insert(
+    tx: Transaction,
+    caller: Caller,
+    *,
+    model: str | None,
+    title: str,
+    by: TitleBy,
+    tags: list[str],
+    metadata: dict[str, str],
+    assistant_id: str | None = None,
+) -> Chat:
+    """Write a new chat with its audit row."""
+    chat_id, now = new_id("chat"), tx.now()
+    tx.run(
+        "INSERT INTO chats (id, user_id, title, title_by, model, assistant_id, tags, metadata, created_at, updated_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        *(chat_id, caller.user_id, title, by, model, assistant_id, _json(list(dict.fromkeys(tags))), _json(metadata)),
+        *(now, now),
+    )
+    if title:
+        chat_search.index_title(tx, place(tx, chat_id), title)
+    audit.record(tx, caller.actor, "chat.created", "chat", chat_id)
+    return get(tx, caller.user_id, chat_id)
+
+
+def get(db: Reader, owner_id: str, chat_id: str) -> Chat:
+    """One of this user's chats. Raises NotFound, also for another user's."""
+    row = db.one(
+        f"SELECT {_COLUMNS} FROM chats WHERE user_id = ? AND id = ?",  # noqa: S608 (constant columns)
+        owner_id,
+        chat_id,
+    )
+    if row is None:
+        raise NotFound("There is no such chat.")
+    return Chat(**_fields(row))
+
+
+def whole(db: Reader, owner_id: str, chat_id: str) -> WholeChat:
+    """A chat with its messages. Raises NotFound."""
+    chat = get(db, owner_id, chat_id)
+    return WholeChat(**msgspec.structs.asdict(chat), messages=chat_messages.all_of(db, place(db, chat_id)))
+
+
+def place(db: Reader, chat_id: str) -> int:
+    """The row_id of a chat that is there."""
+    return int(db.value("SELECT row_id FROM chats WHERE id = ?", chat_id))
+
+
+def list_(db: Reader, query: ChatQuery, owner_id: str | None) -> Page[ListedChat]:
+    """A page of this user's chats, of everybody's with None. Raises ValidationError."""
+    terms: list[str] = []
+    params: list[Any] = []
+    if owner_id is not None:
+        terms.append("user_id = ?")
+        params.append(owner_id)
+    # a range of time is an export: complete unless it says otherwise
+    by_time = query.created_after is not None or query.created_before is not None
+    archived = query.archived or ("all" if by_time else "false")
+    if archived != "all":
+        terms.append("archived = ?")
+        params.append(archived == "true")
+    if query.assistant_id is not None:
+        terms.append("assistant_id = ?")
+        params.append(query.assistant_id)
+    if query.tag is not None:
+        terms.append("tags <> '[]' AND EXISTS (SELECT 1 FROM json_each(chats.tags) WHERE value = ?)")
+        params.append(query.tag)
+    if query.q:
+        condition, sought = chat_search.condition(query.q)
+        terms.append(condition)
+        params += sought
+    plain = msgspec.structs.replace(query, q=None)
+    page = list_page(db, _LIST, plain, where=" AND ".join(terms), params=tuple(params))
+    return _completed(db, page, query)
+
+
+def _completed(db: Reader, page: Page[ListedChat], query: ChatQuery) -> Page[ListedChat]:
+    """The page with what was asked for besides."""
+    if query.q or query.include:
+        places = [place(db, chat.id) for chat in page.data]
+        if query.include and len(places) > 1 and chat_messages.size(db, places) > MOST_BYTES_OF_MESSAGES:
+            raise ValidationError(
+                f"The messages of this page have more than {MOST_BYTES_OF_MESSAGES >> 20} MB: ask for smaller pages.",
+                field="page_size",
+                constraint="maximum",
+            )
+        for chat, at in zip(page.data, places, strict=True):
+            if query.q:
+                chat.snippets = chat_search.snippets(db, at, chat.title, query.q)
+            if query.include:
+                chat.messages = chat_messages.all_of(db, at)
+    return page
+
+
+def patch(tx: Transaction, caller: Caller, chat_id: str, body: ChatPatch) -> Chat:
+    """Change a chat of the caller's. Raises NotFound, ValidationError."""
+    chat = get(tx, caller.user_id, chat_id)
+    _check(body.title if body.title is not UNSET else None, body.tags if body.tags is not UNSET else [])
+    if body.title is not UNSET:
+        write_title(tx, chat_id, body.title, "user")
+    if body.tags is not UNSET:
+        tx.run("UPDATE chats SET tags = ? WHERE id = ?", _json(list(dict.fromkeys(body.tags))), chat_id)
+    if body.metadata is not UNSET:
+        tx.run("UPDATE chats SET metadata = ? WHERE id = ?", _json(body.metadata), chat_id)
+    if body.archived is not UNSET:
+        tx.run("UPDATE chats SET archived = ? WHERE id = ?", body.archived, chat_id)
+    fields = [name for name in body.__struct_fields__ if getattr(body, name) is not UNSET]
+    tx.run("UPDATE chats SET updated_at = ? WHERE id = ?", tx.now(), chat_id)
+    audit.record(tx, caller.actor, "chat.updated", "chat", chat.id, details={"fields": fields})
+    return get(tx, caller.user_id, chat_id)
+
+
+def archive(tx: Transaction, caller: Caller, chat_id: str, *, archived: bool) -> Chat:
+    """Put a chat away, or take it out again. As it is already: nothing changes. Raises NotFound."""
+    chat = get(tx, caller.user_id, chat_id)
+    if chat.archived == archived:
+        return chat
+    tx.run("UPDATE chats SET archived = ?, updated_at = ? WHERE id = ?", archived, tx.now(), chat_id)
+    audit.record(tx, caller.actor, "chat.archived" if archived else "chat.unarchived", "chat", chat_id)
+    return get(tx, caller.user_id, chat_id)
+
+
+def delete(tx: Transaction, caller: Caller, chat_id: str) -> None:
+    """Delete a chat of the caller's with its messages, for good. An answer under way is kept nowhere then."""
+    chat = get(tx, caller.user_id, chat_id)
+    tx.run("DELETE FROM chats WHERE id = ?", chat_id)
+    audit.record(tx, caller.actor, "chat.deleted", "chat", chat_id, details={"messages": chat.message_count})
+
+
+def retain(tx: Transaction, before: int) -> int:
+    """Delete some of the chats in which nothing happened since `before` (Unix seconds); how many, 0 when all is done."""
+    dropped = tx.run(
+        "DELETE FROM chats WHERE row_id IN"
+        " (SELECT row_id FROM chats WHERE updated_at < ? AND running IS NULL ORDER BY updated_at LIMIT ?)",
+        *(before, _RETAINED_AT_ONCE),
+    )
+    if dropped:
+        details: audit.Details = {"before": rfc3339(before), "chats": dropped}
+        audit.record(tx, SYSTEM, "chat.retained", "chat", details=details)
+    return dropped
+
+
+def write_title(tx: Transaction, chat_id: str, title: str, by: TitleBy) -> None:
+    """Give a chat a title."""
+    tx.run("UPDATE chats SET title = ?, title_by = ? WHERE id = ?", title, by, chat_id)
+    chat_search.index_title(tx, place(tx, chat_id), title)
+
+
+def first_words(text: str) -> str:
+    """A title made of the beginning of what was said; '' when nothing printable was."""
+    words = "".join(letter if letter.isprintable() else " " for letter in text[: 20 * _FIRST_WORDS]).split()
+    line = " ".join(words)
+    if len(line) <= _FIRST_WORDS:
+        return line
+    cut = line[:_FIRST_WORDS]
+    # without blanks (Chinese, Japanese) a title is cut anywhere
+    return f"{cut.rpartition(' ')[0] or cut}…"
+
+
+def _check(title: str | None, tags: list[str]) -> None:
+    if title is not None and (not title.isprintable() or not title.strip()):
+        raise ValidationError("The 'title' field must have printable characters.", field="title", constraint="format")
+    for index, tag in enumerate(tags):
+        if not tag.isprintable():
+            raise ValidationError(
+                f"The 'tags.{index}' field must have printable characters.", field=f"tags.{index}", constraint="format"
+            )
+
+
+def _require_model(db: Reader, name: str) -> None:
+    try:
+        catalogue.find(db, name)
+    except NotFound as cause:
+        raise UnprocessableEntity(f"There is no model '{name}'.", field="model", constraint="unknown") from cause
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _fields(row: tuple[Any, ...]) -> dict[str, Any]:
+    chat_id, user_id, title, model, assistant_id, archived, tags, metadata, count, created_at, updated_at = row
+    return {
+        "id": chat_id,
+        "user_id": user_id,
+        "title": title or "New chat",
+        "model": model,
+        "assistant_id": assistant_id,
+        "archived": bool(archived),
+        "tags": msgspec.json.decode(tags),
+        "metadata": msgspec.json.decode(metadata),
+        "message_count": count,
+        "created_at": rfc3339(created_at),
+        "updated_at": rfc3339(updated_at),
+    }
+
+
+_COLUMNS = (
+    "id, user_id, title, model, assistant_id, archived, tags, metadata, message_count, created_at, updated_at"
+)
+_LIST: ListSpec[ListedChat] = ListSpec(
+    columns=_COLUMNS,
+    source="chats",
+    sortable={"created_at": "created_at", "updated_at": "updated_at", "title": "title"},
+    read=lambda row: ListedChat(**_fields(row)),
+)

@@ -1,0 +1,331 @@
+"""Completions that are kept in a chat.
+
+What the user said commits before the first byte of the answer; the answer commits before the client is told that it has
+ended. Between the two nothing is held but a note in memory that this chat is being answered, and its trace in the file:
+a chat that the file calls running and memory does not was interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.conversations import chat_messages, chats, messages
+from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Gathered, ToolCall, Usage
+from secureai_appliance.conversations.chat_messages import MOST_MESSAGES, ChatMessage, MessageEnd, NewMessage
+from secureai_appliance.conversations.messages import ChatRequest, Message
+from secureai_appliance.conversations.running import ClientGone, Comment
+from secureai_appliance.core import text_terms
+from secureai_appliance.core.errors import Conflict, Failure, InternalError, ValidationError
+from secureai_appliance.governance import audit
+from secureai_appliance.governance.audit import SYSTEM
+from secureai_appliance.store import Store, Transaction
+
+log = logging.getLogger(__name__)
+
+_FOUND_BY = frozenset({"user", "assistant", "tool"})  # instructions are the same in many chats
+
+
+class Completing(Protocol):
+    """A chat completion under way, here or at another server."""
+
+    id: str
+    model: str
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    @property
+    def unfinished(self) -> Gathered: ...
+
+    def begin(self) -> bool: ...
+
+    def next(self, timeout: float) -> Chunk | Comment | None: ...
+
+    def whole(self, disconnected: Callable[[], bool]) -> ChatCompletion: ...
+
+    def close(self) -> None: ...
+
+
+class Turns:
+    """Which chats are being answered. One per appliance; safe to use from any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._lock = threading.Lock()
+        self._active: set[str] = set()
+
+    def join(self, caller: Caller, request: ChatRequest, *, keep: bool) -> Turn | None:
+        """The turn that the request is of its chat; None where nothing is kept. To be closed.
+
+        `keep`: what counts where the request does not say. Raises NotFound for a chat that is not the caller's, Conflict
+        while another turn of it is under way, PermissionDenied, and what is wrong with the messages.
+        """
+        if request.chat_id is None and not (keep if request.store is None else request.store):
+            return None
+        if request.chat_id is not None or request.store:
+            caller.require("chats:write")
+        if request.n not in (None, 1):
+            raise ValidationError("In a chat there is one answer: 'n' must be 1.", field="n", constraint="maximum")
+        # by their own places: behind the history they would have others
+        said = _said(request.messages)
+        if request.chat_id is None:
+            return Turn(self, caller, request, said)
+        with self.store.read() as db:
+            chats.get(db, caller.user_id, request.chat_id)
+        self._enter(request.chat_id)
+        try:
+            with self.store.read() as db:
+                history = chats.whole(db, caller.user_id, request.chat_id).messages
+            return Turn(self, caller, _continued(request, history), said, request.chat_id)
+        except BaseException:
+            self.leave(request.chat_id)
+            raise
+
+    def sweep(self, tx: Transaction) -> None:
+        """Note which turns were interrupted; at start, before anything is answered."""
+        for chat_id, completion_id in tx.all("SELECT id, running FROM chats WHERE running IS NOT NULL"):
+            interrupted(tx, chat_id, completion_id)
+
+    def _enter(self, chat_id: str) -> None:
+        with self._lock:
+            if chat_id in self._active:
+                raise Conflict("This chat is being answered: wait until that answer has ended.", constraint="busy")
+            self._active.add(chat_id)
+
+    def enter_new(self, chat_id: str) -> None:
+        """A new chat is being answered."""
+        self._enter(chat_id)
+
+    def leave(self, chat_id: str) -> None:
+        """It is no longer."""
+        with self._lock:
+            self._active.discard(chat_id)
+
+
+class Turn:
+    """What one request adds to a chat."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        caller: Caller,
+        request: ChatRequest,
+        said: list[NewMessage],
+        chat_id: str | None = None,
+    ) -> None:
+        """`request` has all messages, `said` the new ones; without `chat_id` a chat is made."""
+        self.request = request
+        self.chat_id = chat_id
+        self._turns = turns
+        self._caller = caller
+        self._said = said
+        self._completion_id = ""
+
+    def begin(self, completion_id: str, model: str, assistant_id: str | None = None) -> None:
+        """Write what was said, and the chat if it is new. Raises NotFound when the chat was deleted meanwhile."""
+        self._completion_id = completion_id
+        with self._turns.store.transaction() as tx:
+            chat_id = self.chat_id or self._new(tx, assistant_id)
+            chats.get(tx, self._caller.user_id, chat_id)
+            place = chats.place(tx, chat_id)
+            stale, title_by = tx.all("SELECT running, title_by FROM chats WHERE row_id = ?", place)[0]
+            if stale is not None:
+                interrupted(tx, chat_id, stale)
+            chat_messages.add(tx, place, self._said)
+            tx.run("UPDATE chats SET running = ?, model = ? WHERE row_id = ?", completion_id, model, place)
+            if title_by == "nobody" and (title := chats.first_words(_first(self._said))):
+                chats.write_title(tx, chat_id, title, "first words")
+            if self.chat_id is not None:
+                details = {"completion_id": completion_id, "messages": len(self._said)}
+                audit.record(tx, self._caller.actor, "chat.continued", "chat", chat_id, details=details)
+        if self.chat_id is None:
+            self._turns.enter_new(chat_id)
+        self.chat_id = chat_id
+
+    def finish(self, answer: Gathered, reason: MessageEnd, usage: Usage | None) -> None:
+        """Write the answer; nothing when the chat was deleted meanwhile."""
+        message = NewMessage(
+            role="assistant",
+            content=answer.content,
+            tool_calls=answer.tool_calls or None,
+            usage=usage,
+            finish_reason=reason,
+            completion_id=self._completion_id,
+            terms=text_terms.indexed(answer.text),
+        )
+        with self._turns.store.transaction() as tx:
+            place = tx.value("SELECT row_id FROM chats WHERE id = ? AND running = ?", self.chat_id, self._completion_id)
+            if place is not None:
+                chat_messages.add(tx, place, [message])
+                tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
+                details = {"completion_id": self._completion_id, "finish_reason": reason}
+                audit.record(tx, self._caller.actor, "chat.completed", "chat", self.chat_id, details=details)
+
+    def close(self) -> None:
+        """The next turn may come. More than once is harmless."""
+        if self.chat_id is not None:
+            self._turns.leave(self.chat_id)
+
+    def _new(self, tx: Transaction, assistant_id: str | None) -> str:
+        chat = chats.insert(
+            tx,
+            self._caller,
+            model=None,
+            title="",
+            by="nobody",
+            tags=[],
+            metadata=self.request.metadata or {},
+            assistant_id=assistant_id,
+        )
+        return chat.id
+
+
+class Kept:
+    """A completion that is kept in a chat: as the one inside, and its answer is written before it ends."""
+
+    def __init__(self, completion: Completing, turn: Turn) -> None:
+        self.id = completion.id
+        self.model = completion.model
+        self._completion = completion
+        self._turn = turn
+        self._gathered = Gathered()
+        self._reason: MessageEnd | None = None
+        self._begun = False
+        self._finished = False
+        self._streams = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """As the completion's."""
+        return self._completion.usage
+
+    @property
+    def unfinished(self) -> Gathered:
+        """As the completion's."""
+        return self._completion.unfinished
+
+    def begin(self) -> bool:
+        """Hand the request to the model, and once it has not refused, write what was said."""
+        begun = self._completion.begin()
+        if not self._begun:
+            self._turn.begin(self.id, self.model)
+            self._begun = True
+        return begun
+
+    def next(self, timeout: float) -> Chunk | Comment | None:
+        """As the completion's; the answer is stored before the last StopIteration."""
+        self._streams = True
+        try:
+            item = self._completion.next(timeout)
+        except StopIteration:
+            self._finish(self._gathered, self._reason or "stop")
+            raise
+        except Failure:
+            self._reason = "error"
+            raise
+        if isinstance(item, Chunk):
+            item.chat_id = self._chat_id
+            for choice in item.choices:
+                self._gathered.add(choice.delta)
+                self._reason = choice.finish_reason or self._reason
+        return item
+
+    def whole(self, disconnected: Callable[[], bool]) -> ChatCompletion:
+        """As the completion's; the answer is stored then."""
+        try:
+            answer = self._completion.whole(disconnected)
+        except ClientGone:
+            raise
+        except Exception:
+            self._reason = "error"
+            raise
+        choice = answer.choices[0]
+        kept = Gathered()
+        kept.take(choice.message)
+        self._finish(kept, choice.finish_reason)
+        answer.chat_id = self._chat_id
+        return answer
+
+    def close(self) -> None:
+        """Stop wherever it stands, keep what there is, and let the next turn come."""
+        try:
+            self._completion.close()
+            if self._begun and not self._finished:
+                answer = self._gathered if self._streams else self.unfinished
+                self._finish(answer, "error" if self._reason == "error" else "cancelled")
+        except Failure as failure:
+            # it stays marked as running, and is found interrupted by the next turn or start
+            log.warning("an answer of a chat could not be kept: %s", failure.message)
+        finally:
+            self._turn.close()
+
+    def _finish(self, answer: Gathered, reason: MessageEnd) -> None:
+        self._turn.finish(answer, reason, self.usage)
+        self._finished = True
+
+    @property
+    def _chat_id(self) -> str:
+        if self._turn.chat_id is None:
+            raise InternalError("An answer is kept in no chat.")
+        return self._turn.chat_id
+
+
+def interrupted(tx: Transaction, chat_id: str, completion_id: str) -> None:
+    """Note that the answer that a chat waits for will not come."""
+    place = chats.place(tx, chat_id)
+    lost = NewMessage(role="assistant", content="", finish_reason="interrupted", completion_id=completion_id)
+    chat_messages.add(tx, place, [lost])
+    tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
+    audit.record(tx, SYSTEM, "chat.interrupted", "chat", chat_id, details={"completion_id": completion_id})
+
+
+def _said(given: list[Message]) -> list[NewMessage]:
+    """The messages of a request as a chat keeps them. Raises what `messages.for_template` does."""
+    made = []
+    for message, shown in zip(given, messages.for_template(given), strict=True):
+        if message.role == "function":
+            raise InternalError("A message of a role that is not supported was let through.")
+        text: str = shown["content"]
+        calls = [msgspec.convert(msgspec.to_builtins(call), ToolCall) for call in message.tool_calls or ()]
+        made.append(
+            NewMessage(
+                role=message.role,
+                content=None if calls and not text else text,
+                name=message.name,
+                tool_calls=calls or None,
+                tool_call_id=message.tool_call_id,
+                terms=text_terms.indexed(text) if message.role in _FOUND_BY else "",
+            )
+        )
+    return made
+
+
+def _continued(request: ChatRequest, history: list[ChatMessage]) -> ChatRequest:
+    """The request with what was said before. Answers of which nothing came are left out."""
+    before = [
+        Message(
+            role=message.role,
+            content=message.content,
+            name=message.name,
+            tool_calls=None if not message.tool_calls else msgspec.convert(
+                msgspec.to_builtins(message.tool_calls), list[messages.CalledTool]
+            ),
+            tool_call_id=message.tool_call_id,
+        )
+        for message in history
+        if message.content or message.tool_calls or message.role != "assistant"
+    ]
+    if len(before) + len(request.messages) > MOST_MESSAGES:
+        raise Conflict(f"A chat has at most {MOST_MESSAGES:,} messages: begin another.", constraint="max_items")
+    return msgspec.structs.replace(request, messages=[*before, *request.messages])
+
+
+def _first(said: list[NewMessage]) -> str:
+    """What a title can be made of."""
+    return next((message.content or "" for message in said if message.role == "user"), "")

@@ -19,6 +19,8 @@ from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
+from secureai_appliance.conversations import chats, turns
+from secureai_appliance.conversations.turns import Turns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
 from secureai_appliance.core.network import AddressPolicy, Door, networks
@@ -52,7 +54,7 @@ from secureai_appliance.web.server import Server, listen
 
 log = logging.getLogger(__name__)
 
-_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads, bases)
+_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads, chats, bases)
 OWNERSHIP = Ownership(owned for room in _ROOMS for owned in room.OWNED)
 """What belongs to users, as each room declares it; in this order it is made, so it goes in the opposite one."""
 
@@ -125,6 +127,7 @@ class Appliance:
             idle_seconds=settings.idle_unload or None,
         )
         self.uploads = Uploads(self.store, self._data)
+        self.turns = Turns(self.store)
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
         self._refusals = Refusals()
@@ -158,6 +161,7 @@ class Appliance:
             usage=self.usage,
             models=self.models,
             uploads=self.uploads,
+            turns=self.turns,
             metrics=self._metrics,
             readiness=readiness,
             schedule=self._scheduler.states,
@@ -213,6 +217,7 @@ class Appliance:
         bundled = place_bundled(self._data, progress=_log_copy)
         with self.store.transaction() as tx:
             idempotency.forget_interrupted(tx)
+            turns.sweep(tx)
             sessions.sweep(tx)
             second_factors.sweep(tx)
             for model in bundled:

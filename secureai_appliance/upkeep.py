@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secureai_appliance.accounts import keys, second_factors, sessions
 from secureai_appliance.accounts.oauth import grants
+from secureai_appliance.conversations import chats
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.jobs import Job
 from secureai_appliance.governance import audit, deliveries, webhooks
@@ -52,6 +53,7 @@ def jobs(
         Job("retention of the audit log", DAY, lambda: _retain_audit(store, clock, configs), first=10 * MINUTE),
         Job("retention of usage", DAY, lambda: _retain_usage(store, clock, configs), first=10 * MINUTE),
         Job("retention of deliveries", DAY, lambda: _retain_deliveries(store, clock, configs), first=10 * MINUTE),
+        Job("retention of chats", DAY, lambda: _retain_chats(store, clock, configs), first=10 * MINUTE),
         Job("statistics of the file", DAY, lambda: upkeep.optimize(store), first=15 * MINUTE),
     ]
 
@@ -74,6 +76,14 @@ def _retain_audit(store: Store, clock: Clock, configs: Configs) -> bool:
         return False
     with store.transaction() as tx:
         return audit.retain(tx, int(clock.now() - days * DAY)) > 0
+
+
+def _retain_chats(store: Store, clock: Clock, configs: Configs) -> bool:
+    days = configs.value("chats.retention_days")
+    if not days:
+        return False
+    with store.transaction() as tx:
+        return chats.retain(tx, int(clock.now() - days * DAY)) > 0
 
 
 def _retain_usage(store: Store, clock: Clock, configs: Configs) -> None:

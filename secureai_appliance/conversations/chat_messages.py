@@ -115,8 +115,10 @@ def _message(row: tuple[Any, ...]) -> ChatMessage:
     return msgspec.convert({**found, "created_at": rfc3339(found["created_at"])}, ChatMessage)
 
 
-_NAMES = ("id", "role", "content", "name", "tool_calls", "tool_call_id", "citations", "usage", "finish_reason")
-_NAMES += ("completion_id", "created_at")
+_NAMES = (
+    *("id", "role", "content", "name", "tool_calls", "tool_call_id", "citations", "usage", "finish_reason"),
+    *("completion_id", "created_at"),
+)
 _COLUMNS = ", ".join(_NAMES)
 _LIST: ListSpec[ChatMessage] = ListSpec(
     columns=_COLUMNS,

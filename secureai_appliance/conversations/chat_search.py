@@ -46,7 +46,7 @@ def condition(q: str) -> tuple[str, list[str]]:
     expression = text_terms.query(q)
     if not expression:
         return "0", []
-    return f"row_id IN (SELECT rowid >> {_PLACES} FROM chat_terms WHERE chat_terms MATCH ?)", [expression]
+    return f"row_id IN (SELECT rowid >> {_PLACES} FROM chat_terms WHERE chat_terms MATCH ?)", [expression]  # noqa: S608
 
 
 def snippets(db: Reader, chat: int, title: str, q: str) -> list[Snippet]:

@@ -8,7 +8,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.accounts.ownership import Owned
 from secureai_appliance.conversations import chat_messages, chat_search
 from secureai_appliance.conversations.chat_messages import ChatMessage
 from secureai_appliance.conversations.chat_search import Snippet
@@ -16,8 +15,9 @@ from secureai_appliance.conversations.messages import Metadata
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound, UnprocessableEntity, ValidationError
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.governance import audit
+from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM
+from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.models import catalogue
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
 
@@ -118,22 +118,27 @@ def insert(
     model: str | None,
     title: str,
     by: TitleBy,
-    tags: list[str],
-    metadata: dict[str, str],
+    tags: list[str] | None = None,
+    metadata: dict[str, str] | None = None,
     assistant_id: str | None = None,
 ) -> Chat:
-    """Write a new chat with its audit row."""
+    """Write a new chat with its audit row and its event."""
     chat_id, now = new_id("chat"), tx.now()
     tx.run(
         "INSERT INTO chats (id, user_id, title, title_by, model, assistant_id, tags, metadata, created_at, updated_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        *(chat_id, caller.user_id, title, by, model, assistant_id, _json(list(dict.fromkeys(tags))), _json(metadata)),
-        *(now, now),
+        *(chat_id, caller.user_id, title, by, model, assistant_id),
+        *(_json(list(dict.fromkeys(tags or []))), _json(metadata or {}), now, now),
     )
     if title:
         chat_search.index_title(tx, place(tx, chat_id), title)
     audit.record(tx, caller.actor, "chat.created", "chat", chat_id)
-    return get(tx, caller.user_id, chat_id)
+    chat = get(tx, caller.user_id, chat_id)
+    told = events.ChatCreated(
+        chat_id=chat_id, user_id=chat.user_id, title=chat.title, assistant_id=assistant_id, model=model
+    )
+    events.emit(tx, told)
+    return chat
 
 
 def get(db: Reader, owner_id: str, chat_id: str) -> Chat:
@@ -241,7 +246,7 @@ def delete(tx: Transaction, caller: Caller, chat_id: str) -> None:
 
 
 def retain(tx: Transaction, before: int) -> int:
-    """Delete some of the chats in which nothing happened since `before` (Unix seconds); how many, 0 when all is done."""
+    """Delete some chats in which nothing happened since `before` (Unix seconds); how many, 0 when all is done."""
     dropped = tx.run(
         "DELETE FROM chats WHERE row_id IN"
         " (SELECT row_id FROM chats WHERE updated_at < ? AND running IS NULL ORDER BY updated_at LIMIT ?)",
@@ -308,9 +313,7 @@ def _fields(row: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-_COLUMNS = (
-    "id, user_id, title, model, assistant_id, archived, tags, metadata, message_count, created_at, updated_at"
-)
+_COLUMNS = "id, user_id, title, model, assistant_id, archived, tags, metadata, message_count, created_at, updated_at"
 _LIST: ListSpec[ListedChat] = ListSpec(
     columns=_COLUMNS,
     source="chats",

@@ -141,8 +141,11 @@ class SamplingFields(msgspec.Struct, kw_only=True):
 
 
 class ChatRequest(SamplingFields, kw_only=True):
-    """`POST /chat/completions`. `chat_id`: the chat that goes on, with `messages` behind those that it has; `store`: keep
-    the conversation in a new one, with `metadata`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`."""
+    """`POST /chat/completions`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`.
+
+    `chat_id`: the chat that goes on, with `messages` behind those that it has. `store`: keep the conversation in a new
+    chat, with `metadata`.
+    """
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None

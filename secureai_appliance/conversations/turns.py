@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -21,14 +21,23 @@ from secureai_appliance.conversations.chat_messages import MOST_MESSAGES, ChatMe
 from secureai_appliance.conversations.messages import ChatRequest, Message
 from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.core import text_terms
-from secureai_appliance.core.errors import Conflict, Failure, InternalError, ValidationError
-from secureai_appliance.governance import audit
+from secureai_appliance.core.errors import Conflict, Failure, InternalError, ServiceUnavailable, ValidationError
+from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.store import Store, Transaction
 
 log = logging.getLogger(__name__)
 
+_COMPLETE = frozenset({"stop", "length", "tool_calls"})
 _FOUND_BY = frozenset({"user", "assistant", "tool"})  # instructions are the same in many chats
+
+
+class Started(NamedTuple):
+    """A completion that the model has taken."""
+
+    id: str
+    model: str
+    assistant_id: str | None = None
 
 
 class Completing(Protocol):
@@ -60,14 +69,14 @@ class Turns:
         self._lock = threading.Lock()
         self._active: set[str] = set()
 
-    def join(self, caller: Caller, request: ChatRequest, *, keep: bool) -> Turn | None:
-        """The turn that the request is of its chat; None where nothing is kept. To be closed.
+    def join(self, caller: Caller, request: ChatRequest, *, keep: bool) -> Turn | Unkept:
+        """What becomes of the answer to the request: a turn of its chat, or nothing is kept. To be closed.
 
-        `keep`: what counts where the request does not say. Raises NotFound for a chat that is not the caller's, Conflict
-        while another turn of it is under way, PermissionDenied, and what is wrong with the messages.
+        `keep`: what counts where the request does not say. Raises NotFound for a chat that is not the caller's,
+        Conflict while another turn of it is under way, PermissionDenied, and what is wrong with the messages.
         """
         if request.chat_id is None and not (keep if request.store is None else request.store):
-            return None
+            return Unkept(self.store, caller, request)
         if request.chat_id is not None or request.store:
             caller.require("chats:write")
         if request.n not in (None, 1):
@@ -78,7 +87,7 @@ class Turns:
             return Turn(self, caller, request, said)
         with self.store.read() as db:
             chats.get(db, caller.user_id, request.chat_id)
-        self._enter(request.chat_id)
+        self.enter(request.chat_id)
         try:
             with self.store.read() as db:
                 history = chats.whole(db, caller.user_id, request.chat_id).messages
@@ -87,20 +96,12 @@ class Turns:
             self.leave(request.chat_id)
             raise
 
-    def sweep(self, tx: Transaction) -> None:
-        """Note which turns were interrupted; at start, before anything is answered."""
-        for chat_id, completion_id in tx.all("SELECT id, running FROM chats WHERE running IS NOT NULL"):
-            interrupted(tx, chat_id, completion_id)
-
-    def _enter(self, chat_id: str) -> None:
+    def enter(self, chat_id: str) -> None:
+        """The chat is being answered. Raises Conflict when it is already."""
         with self._lock:
             if chat_id in self._active:
                 raise Conflict("This chat is being answered: wait until that answer has ended.", constraint="busy")
             self._active.add(chat_id)
-
-    def enter_new(self, chat_id: str) -> None:
-        """A new chat is being answered."""
-        self._enter(chat_id)
 
     def leave(self, chat_id: str) -> None:
         """It is no longer."""
@@ -125,27 +126,28 @@ class Turn:
         self._turns = turns
         self._caller = caller
         self._said = said
-        self._completion_id = ""
+        self._completion = Started("", "")
 
-    def begin(self, completion_id: str, model: str, assistant_id: str | None = None) -> None:
+    def begin(self, completion: Started) -> None:
         """Write what was said, and the chat if it is new. Raises NotFound when the chat was deleted meanwhile."""
-        self._completion_id = completion_id
+        self._completion = completion
         with self._turns.store.transaction() as tx:
-            chat_id = self.chat_id or self._new(tx, assistant_id)
+            chat_id = self.chat_id or self._new(tx)
             chats.get(tx, self._caller.user_id, chat_id)
             place = chats.place(tx, chat_id)
             stale, title_by = tx.all("SELECT running, title_by FROM chats WHERE row_id = ?", place)[0]
             if stale is not None:
                 interrupted(tx, chat_id, stale)
             chat_messages.add(tx, place, self._said)
-            tx.run("UPDATE chats SET running = ?, model = ? WHERE row_id = ?", completion_id, model, place)
-            if title_by == "nobody" and (title := chats.first_words(_first(self._said))):
+            tx.run("UPDATE chats SET running = ?, model = ? WHERE row_id = ?", completion.id, completion.model, place)
+            # a new one was made with its title
+            if title_by == "nobody" and (title := _title(self._said)):
                 chats.write_title(tx, chat_id, title, "first words")
             if self.chat_id is not None:
-                details = {"completion_id": completion_id, "messages": len(self._said)}
+                details: audit.Details = {"completion_id": completion.id, "messages": len(self._said)}
                 audit.record(tx, self._caller.actor, "chat.continued", "chat", chat_id, details=details)
         if self.chat_id is None:
-            self._turns.enter_new(chat_id)
+            self._turns.enter(chat_id)
         self.chat_id = chat_id
 
     def finish(self, answer: Gathered, reason: MessageEnd, usage: Usage | None) -> None:
@@ -156,40 +158,69 @@ class Turn:
             tool_calls=answer.tool_calls or None,
             usage=usage,
             finish_reason=reason,
-            completion_id=self._completion_id,
+            completion_id=self._completion.id,
             terms=text_terms.indexed(answer.text),
         )
         with self._turns.store.transaction() as tx:
-            place = tx.value("SELECT row_id FROM chats WHERE id = ? AND running = ?", self.chat_id, self._completion_id)
+            place = tx.value("SELECT row_id FROM chats WHERE id = ? AND running = ?", self.chat_id, self._completion.id)
             if place is not None:
                 chat_messages.add(tx, place, [message])
                 tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
-                details = {"completion_id": self._completion_id, "finish_reason": reason}
+                details = {"completion_id": self._completion.id, "finish_reason": reason}
                 audit.record(tx, self._caller.actor, "chat.completed", "chat", self.chat_id, details=details)
+                if reason in _COMPLETE:
+                    events.emit(tx, _completed(self._completion, self.chat_id, self._caller, reason, usage))
 
     def close(self) -> None:
         """The next turn may come. More than once is harmless."""
         if self.chat_id is not None:
             self._turns.leave(self.chat_id)
 
-    def _new(self, tx: Transaction, assistant_id: str | None) -> str:
+    def _new(self, tx: Transaction) -> str:
+        title = _title(self._said)
         chat = chats.insert(
             tx,
             self._caller,
-            model=None,
-            title="",
-            by="nobody",
-            tags=[],
+            model=self._completion.model,
+            title=title,
+            by="first words" if title else "nobody",
             metadata=self.request.metadata or {},
-            assistant_id=assistant_id,
+            assistant_id=self._completion.assistant_id,
         )
         return chat.id
 
 
-class Kept:
-    """A completion that is kept in a chat: as the one inside, and its answer is written before it ends."""
+class Unkept:
+    """Of a completion that is kept nowhere: who wants to hear of complete answers is told."""
 
-    def __init__(self, completion: Completing, turn: Turn) -> None:
+    chat_id = None
+
+    def __init__(self, store: Store, caller: Caller, request: ChatRequest) -> None:
+        self.request = request
+        self._store = store
+        self._caller = caller
+        self._completion = Started("", "")
+
+    def begin(self, completion: Started) -> None:
+        """Remember which one it is."""
+        self._completion = completion
+
+    def finish(self, _: Gathered, reason: MessageEnd, usage: Usage | None) -> None:
+        """Tell of it. That this can't be stored is no reason to refuse the answer."""
+        if reason in _COMPLETE:
+            try:
+                events.announce(self._store, _completed(self._completion, None, self._caller, reason, usage))
+            except ServiceUnavailable as failure:
+                log.warning("nobody could be told of an answer: %s", failure.message)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Answering:
+    """A completion with what becomes of its answer: as the one inside, and the answer is stored before it ends."""
+
+    def __init__(self, completion: Completing, turn: Turn | Unkept) -> None:
         self.id = completion.id
         self.model = completion.model
         self._completion = completion
@@ -214,7 +245,7 @@ class Kept:
         """Hand the request to the model, and once it has not refused, write what was said."""
         begun = self._completion.begin()
         if not self._begun:
-            self._turn.begin(self.id, self.model)
+            self._turn.begin(Started(self.id, self.model))
             self._begun = True
         return begun
 
@@ -230,7 +261,7 @@ class Kept:
             self._reason = "error"
             raise
         if isinstance(item, Chunk):
-            item.chat_id = self._chat_id
+            self._mark(item)
             for choice in item.choices:
                 self._gathered.add(choice.delta)
                 self._reason = choice.finish_reason or self._reason
@@ -249,7 +280,7 @@ class Kept:
         kept = Gathered()
         kept.take(choice.message)
         self._finish(kept, choice.finish_reason)
-        answer.chat_id = self._chat_id
+        self._mark(answer)
         return answer
 
     def close(self) -> None:
@@ -269,11 +300,15 @@ class Kept:
         self._turn.finish(answer, reason, self.usage)
         self._finished = True
 
-    @property
-    def _chat_id(self) -> str:
-        if self._turn.chat_id is None:
-            raise InternalError("An answer is kept in no chat.")
-        return self._turn.chat_id
+    def _mark(self, answer: ChatCompletion | Chunk) -> None:
+        if self._turn.chat_id is not None:
+            answer.chat_id = self._turn.chat_id
+
+
+def sweep(tx: Transaction) -> None:
+    """Note which turns were interrupted; at start, before anything is answered."""
+    for chat_id, completion_id in tx.all("SELECT id, running FROM chats WHERE running IS NOT NULL"):
+        interrupted(tx, chat_id, completion_id)
 
 
 def interrupted(tx: Transaction, chat_id: str, completion_id: str) -> None:
@@ -313,9 +348,9 @@ def _continued(request: ChatRequest, history: list[ChatMessage]) -> ChatRequest:
             role=message.role,
             content=message.content,
             name=message.name,
-            tool_calls=None if not message.tool_calls else msgspec.convert(
-                msgspec.to_builtins(message.tool_calls), list[messages.CalledTool]
-            ),
+            tool_calls=None
+            if not message.tool_calls
+            else msgspec.convert(msgspec.to_builtins(message.tool_calls), list[messages.CalledTool]),
             tool_call_id=message.tool_call_id,
         )
         for message in history
@@ -326,6 +361,22 @@ def _continued(request: ChatRequest, history: list[ChatMessage]) -> ChatRequest:
     return msgspec.structs.replace(request, messages=[*before, *request.messages])
 
 
-def _first(said: list[NewMessage]) -> str:
-    """What a title can be made of."""
-    return next((message.content or "" for message in said if message.role == "user"), "")
+def _title(said: list[NewMessage]) -> str:
+    return chats.first_words(next((message.content or "" for message in said if message.role == "user"), ""))
+
+
+def _completed(
+    completion: Started, chat_id: str | None, caller: Caller, reason: MessageEnd, usage: Usage | None
+) -> events.ChatCompleted:
+    return events.ChatCompleted(
+        completion_id=completion.id,
+        chat_id=chat_id,
+        user_id=caller.user_id,
+        model=completion.model,
+        finish_reason=reason,
+        usage=events.TokensUsed(
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            completion_tokens=usage.completion_tokens if usage else 0,
+            total_tokens=usage.total_tokens if usage else 0,
+        ),
+    )

@@ -1,7 +1,7 @@
 """From text to the terms that it is found by, in any language, for an index that splits at blanks and does no more.
 
-Words are folded: case, width, accents. Scripts that are written without blanks (Chinese, Japanese, Thai, …) become pairs of
-neighbouring characters, which a search finds as a phrase.
+Words are folded: case, width, accents. Scripts that are written without blanks (Chinese, Japanese, Thai, …) become
+pairs of neighbouring characters, which a search finds as a phrase.
 """
 
 from __future__ import annotations

@@ -113,13 +113,16 @@ def record(
     )
 
 
-def read_of_others(store: Store, actor: Actor, target_type: str, target_id: str | None, owner_id: str) -> None:
-    """Note that somebody reads what is another user's (`owner_id`), before it is shown.
+def read_of_others(
+    store: Store, actor: Actor, target_type: str, target_id: str | None, owner_id: str, *, reason: str = ""
+) -> None:
+    """Note that somebody reads what is another user's (`owner_id`), before it is shown; `reason` as they gave it.
 
     In a transaction of its own: a GET has none. Raises ServiceUnavailable, and then nothing may be shown.
     """
+    details = {"owner_id": owner_id, **({"reason": reason} if reason else {})}
     with store.transaction() as tx:
-        record(tx, actor, "content.read", target_type, target_id, details={"owner_id": owner_id})
+        record(tx, actor, "content.read", target_type, target_id, details=details)
 
 
 def retain(tx: Transaction, before: int) -> int:

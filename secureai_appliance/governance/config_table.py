@@ -63,6 +63,25 @@ SETTINGS: tuple[Setting, ...] = (
         "Days after which rows of the audit log are dropped; 0: never. What is left can still be verified.",
     ),
     Setting(
+        "chats.retention_days",
+        Annotated[int, Meta(ge=0, le=36_500)],
+        0,
+        "Days after which a chat is deleted in which nothing has happened; 0: never.",
+    ),
+    Setting(
+        "chats.store_completions",
+        bool,
+        False,
+        "Whether a completion that says nothing about it is kept in a new chat. With `store` a request decides itself.",
+    ),
+    Setting(
+        "chats.titles_by_model",
+        bool,
+        True,
+        "Whether a chat without a title of its user's gets one from the model that answered, when it has nothing else "
+        "to do; until then, and otherwise, it has the first words.",
+    ),
+    Setting(
         "limits.failed_authentications_per_minute",
         Annotated[int, Meta(ge=0, le=1_000_000)],
         60,

@@ -24,6 +24,7 @@ from secureai_appliance.web.metrics import Metrics
 
 if TYPE_CHECKING:
     # what handles HTTP runs without the engine's libraries loaded
+    from secureai_appliance.conversations.turns import Turns
     from secureai_appliance.models.registry import Models
     from secureai_appliance.models.uploads import Uploads
 
@@ -55,6 +56,7 @@ class Parts:
     ownership: Ownership
     models: Models
     uploads: Uploads
+    turns: Turns
     metrics: Metrics
     readiness: Callable[[], list[Check]]
     schedule: Callable[[], list[JobState]]

@@ -13,6 +13,16 @@ from secureai_appliance.accounts.oauth.grants import Authorization
 from secureai_appliance.accounts.sessions import Session
 from secureai_appliance.accounts.users import Me, User, UserCreate, UserDelete, UserPatch, UserQuery
 from secureai_appliance.conversations.answers import ChatCompletion
+from secureai_appliance.conversations.chat_messages import ChatMessage
+from secureai_appliance.conversations.chats import (
+    Chat,
+    ChatCreate,
+    ChatPatch,
+    ChatQuery,
+    ListedChat,
+    OthersQuery,
+    WholeChat,
+)
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
@@ -37,6 +47,7 @@ from secureai_appliance.web.admin import maintenance as maintenance_page
 from secureai_appliance.web.api import (
     auditlogs,
     authorizations,
+    chats,
     completions,
     configs,
     embeddings,
@@ -73,10 +84,20 @@ def route_table() -> tuple[Route, ...]:
     """The table. OpenAPI, the documentation, the limits and the access test are made from it."""
     # fmt: off
     return (
-        Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, example=_CHAT, answer=ChatCompletion, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/chat/completions", completions.create, "completions:create", "Ask a model", "Chat completions", body=ChatRequest, example=_CHAT, answer=ChatCompletion, openai=True, streams=True, max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
         Route("POST", "/api/v1/completions", completions.create_text, "completions:create", "Let a model continue a text", "Chat completions", body=TextRequest, example=_TEXT, answer=TextCompletion, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
         Route("POST", "/api/v1/tokenize", tokenize.create, "completions:create", "The tokens of a text or of messages", "Chat completions", body=TokenizeRequest, example={"model": "gpt-4", "input": "Brake pads"}, answer=TokenList, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503)),
         Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, example=_TEXTS, answer=EmbeddingList, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+
+        Route("GET", "/api/v1/chats", chats.index, "chats:read", "Chats, newest first; search with `q`", "Chats", query=ChatQuery, answer=Page[ListedChat]),
+        Route("POST", "/api/v1/chats", chats.create, "chats:write", "Begin a chat", "Chats", body=ChatCreate, example={"title": "Brake pad compatibility", "tags": ["parts"]}, answer=Chat, status=201, writes=True),
+        Route("GET", "/api/v1/chats/{id}", chats.show, "chats:read", "One chat with its messages", "Chats", query=OthersQuery, answer=WholeChat, errors=(404,)),
+        Route("PATCH", "/api/v1/chats/{id}", chats.update, "chats:write", "Change a chat's title, tags and metadata, or archive it", "Chats", body=ChatPatch, example={"tags": ["parts", "2026"]}, answer=Chat, writes=True, errors=(404, 412)),
+        Route("DELETE", "/api/v1/chats/{id}", chats.delete, "chats:write", "Delete a chat with its messages", "Chats", status=204, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/chats/{id}/archive", chats.archive, "chats:write", "Put a chat away", "Chats", answer=Chat, writes=True, errors=(404,)),
+        Route("POST", "/api/v1/chats/{id}/unarchive", chats.unarchive, "chats:write", "Take a chat out of the archive", "Chats", answer=Chat, writes=True, errors=(404,)),
+        Route("GET", "/api/v1/chats/{id}/messages", chats.messages, "chats:read", "The messages of a chat, oldest first", "Chats", query=chats.MessagesQuery, answer=Page[ChatMessage], errors=(404,)),
+        Route("GET", "/api/v1/chats/{id}/export", chats.export, "chats:read", "A chat as a file: JSON or Markdown", "Chats", query=chats.ExportQuery, other_types=("text/markdown",), errors=(404,)),
 
         Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases", "Models", query=ListQuery, answer=ModelPage, openai=True),
         Route("GET", "/api/v1/models/{id}", models.show, "models:read", "One model", "Models", answer=Model, openai=True, errors=(404,)),

@@ -202,7 +202,30 @@ def maintained(api: Running) -> Callable[[], Response]:
 
 CLIENT = {"name": "c", "redirect_uris": [CALLBACK], "scopes": ["models:read"]}
 MINILM = "/api/v1/models/all-minilm-l6-v2"
+CHATS = "/api/v1/chats"
+KEPT = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "store": True}
+
+
+def chat(api: Running) -> str:
+    return f"{CHATS}/{api.ask('POST', CHATS, {}).json['id']}"
+
+
+def archived_chat(api: Running) -> str:
+    path = chat(api)
+    api.ask("POST", f"{path}/archive")
+    return path
+
+
 RECIPES: dict[str, tuple[str, Recipe]] = {
+    "POST /api/v1/chats": ("chat.created", lambda api: lambda: api.ask("POST", CHATS, {})),
+    "PATCH /api/v1/chats/{id}": ("chat.updated", on(chat, "PATCH", body={"title": "renamed"})),
+    "DELETE /api/v1/chats/{id}": ("chat.deleted", on(chat, "DELETE")),
+    "POST /api/v1/chats/{id}/archive": ("chat.archived", on(chat, "POST", "/archive")),
+    "POST /api/v1/chats/{id}/unarchive": ("chat.unarchived", on(archived_chat, "POST", "/unarchive")),
+    "POST /api/v1/chat/completions": (
+        "chat.created",
+        lambda api: lambda: api.ask("POST", "/api/v1/chat/completions", KEPT),
+    ),
     "POST /api/v1/keys": ("key.created", lambda api: lambda: api.ask("POST", "/api/v1/keys", {"name": "k"})),
     "PATCH /api/v1/keys/{id}": ("key.updated", on(key, "PATCH", body={"name": "renamed"})),
     "POST /api/v1/keys/{id}/rotate": ("key.rotated", on(key, "POST", "/rotate", {"grace_seconds": 0})),

@@ -195,7 +195,6 @@ def test_what_this_version_does_not_know_is_named_in_a_header(api: Running) -> N
             "response_format.json_schema.schema",
         ),
         ({"response_format": {"type": "json_object"}, "stop": ["}"]}, 422, "stop"),
-        ({"store": True}, 422, "store"),
         ({"modalities": ["text", "audio"]}, 422, "modalities"),
         ({"web_search_options": {}}, 422, "web_search_options"),
         ({"function_call": {"name": "old"}}, 422, "function_call"),

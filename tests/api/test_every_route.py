@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from secureai_appliance.core.errors import every_failure
@@ -122,6 +123,8 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 @pytest.mark.parametrize("bad", BODIES, ids=str)
 def test_a_bad_body_is_refused_with_its_documented_type(api: Running, route: Route, bad: str) -> None:
     body, status, kind = BODIES[bad]
+    if bad == "nothing in it" and not any(field.required for field in msgspec.structs.fields(route.body)):
+        pytest.skip("nothing of it is required")
     answer = api.ask(route.method, path(route), body)
     check_error(answer, status)
     assert answer.json["error"]["type"] == kind

@@ -74,7 +74,10 @@ def test_a_file_is_born_with_what_can_not_be_changed_later(store: Store) -> None
             APPLICATION_ID,
             "wal",
         ]
-        ours = db.all("SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite%'")
+        ours = db.all(
+            "SELECT name, strict FROM pragma_table_list"
+            " WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite%'"
+        )
     assert len(ours) > 5
     assert [name for name, strict in ours if not strict] == []
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
+from secureai_appliance.conversations import chats
+from secureai_appliance.conversations.chats import ChatCreate
 from secureai_appliance.core.ids import hash_secret, new_id, random_text
 from secureai_appliance.knowledge import bases
 from secureai_appliance.knowledge.bases import KnowledgeCreate
@@ -71,7 +73,13 @@ def make_base(api: Running, user_id: str) -> str:
         return bases.create(tx, caller, KnowledgeCreate(name=random_text(8)), "text-embedding-3-small").id
 
 
+def make_chat(api: Running, user_id: str) -> str:
+    with api.appliance.store.transaction() as tx:
+        return chats.create(tx, users.caller_of(tx, user_id), ChatCreate(title="theirs")).id
+
+
 OWNED: dict[str, Callable[[Running, str], str]] = {
+    "/api/v1/chats/{id}": make_chat,
     "/api/v1/keys/{id}": make_key,
     "/api/v1/knowledge/{id}": make_base,
     "/api/v1/me/authorizations/{id}": make_authorization,

@@ -28,7 +28,10 @@ def dump(path: Path) -> str:
         f"PRAGMA application_id = {APPLICATION_ID}",
         f"PRAGMA user_version = {connection.pragma('user_version')}",
     ]
-    lines += [row[0] for row in connection.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")]
+    # the tables behind a virtual one come with it
+    made = "SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' AND name NOT IN"
+    made += " (SELECT name FROM pragma_table_list WHERE type = 'shadow')"
+    lines += [row[0] for row in connection.execute(made)]
     for table in ("instance", "users", "api_keys", "audit_head"):
         rows = connection.execute(f"SELECT * FROM {table}").fetchall()
         lines += [f"INSERT INTO {table} VALUES ({', '.join(map(apsw.format_sql_value, row))})" for row in rows]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 
 from secureai_appliance.conversations import chat_export, chat_messages, chats
@@ -100,20 +99,18 @@ def export(request: Request[None, ExportQuery]) -> Download:
     return Download(pieces, TYPES[kind], f"{chat_id}.{_SUFFIXES[kind]}")
 
 
-def _owner(request: Request[None, msgspec.Struct], user_id: str | None, reason: str | None) -> str:
+def _owner(request: Request[None, Any], user_id: str | None, reason: str | None) -> str:
     """Whose chats are read: the caller's own, or with the permission and a reason somebody else's."""
     caller = request.caller
     if user_id is None or user_id == caller.user_id:
         return caller.user_id
     caller.require(_OF_OTHERS)
     if not (reason or "").strip():
-        raise ValidationError(
-            "Reading the chats of others needs a 'reason'.", field="reason", constraint="required"
-        )
+        raise ValidationError("Reading the chats of others needs a 'reason'.", field="reason", constraint="required")
     return user_id
 
 
-def _note(request: Request[None, msgspec.Struct], owner: str, chat_id: str | None, reason: str | None) -> None:
+def _note(request: Request[None, Any], owner: str, chat_id: str | None, reason: str | None) -> None:
     """Before it is shown: that somebody reads what is another's."""
     if owner != request.caller.user_id:
         actor, store = request.caller.actor, request.parts.store

@@ -13,6 +13,7 @@ from secureai_appliance.conversations.answers import ChatCompletion, Usage
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
+from secureai_appliance.conversations.turns import Answering
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.web.answers import Answer, Stream
@@ -65,10 +66,14 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
     row = _model(request, body.model)
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))
-        completion = (
-            remote.chat(parts.models.remotes, row, body, parts.clock)
+        turn = parts.turns.join(request.caller, body, keep=parts.configs.value("chats.store_completions"))
+        held.callback(turn.close)
+        asked = turn.request
+        completion = Answering(
+            remote.chat(parts.models.remotes, row, asked, parts.clock)
             if row.source == "remote"
-            else completions.start(parts.models, row, request.caller, body, parts.clock, budget=request.budget)
+            else completions.start(parts.models, row, request.caller, asked, parts.clock, budget=request.budget),
+            turn,
         )
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 

@@ -42,8 +42,8 @@ CREATE TABLE messages (
 CREATE VIRTUAL TABLE chat_terms USING fts5 (terms, content = '', contentless_delete = 1, tokenize = 'ascii');
 
 CREATE TRIGGER chats_deleted AFTER DELETE ON chats BEGIN
-    DELETE FROM chat_terms WHERE rowid = old.row_id << 20;
-    DELETE FROM messages WHERE row_id > old.row_id << 20 AND row_id < (old.row_id + 1) << 20;
+    DELETE FROM chat_terms WHERE rowid = (old.row_id << 20);
+    DELETE FROM messages WHERE row_id > (old.row_id << 20) AND row_id < ((old.row_id + 1) << 20);
 END;
 
 CREATE TRIGGER messages_deleted AFTER DELETE ON messages BEGIN

@@ -16,12 +16,19 @@ _BEFORE, _LENGTH = 60, 200
 _PLACES = 20  # bits of a message's row_id that say where in its chat it stands
 
 
+class Highlight(msgspec.Struct, kw_only=True):
+    """One of the words that were looked for: from, to (exclusive) in characters of the snippet's text."""
+
+    start: int
+    end: int
+
+
 class Snippet(msgspec.Struct, kw_only=True):
-    """A piece of a message, or of the title (`message_id` null). `highlights`: from, to in characters of `text`."""
+    """A piece of a message, or of the title (`message_id` null)."""
 
     message_id: str | None
     text: str
-    highlights: list[tuple[int, int]]
+    highlights: list[Highlight]
 
 
 def places(chat: int) -> tuple[int, int]:
@@ -80,7 +87,7 @@ def _snippet(message_id: str | None, text: str, words: list[list[str]]) -> Snipp
     return Snippet(
         message_id=message_id,
         text=f"{before}{text[start:end]}{after}",
-        highlights=[(hit[0] + shift, hit[1] + shift) for hit in marked],
+        highlights=[Highlight(start=hit[0] + shift, end=hit[1] + shift) for hit in marked],
     )
 
 

@@ -350,10 +350,10 @@ def test_chats_are_found_by_what_was_said_in_them_with_the_place(ann: Person) ->
         assert ann.list(f"q={nothing}")["total"] == 0, nothing
     found = ann.list("q=brake")["data"]
     in_title, in_message = found[1]["snippets"][0], found[0]["snippets"]
-    assert in_title == {"message_id": None, "text": "Brakes", "highlights": [[0, 6]]}
+    assert in_title == {"message_id": None, "text": "Brakes", "highlights": [{"start": 0, "end": 6}]}
     assert in_message[-1]["message_id"] == ann.chat(said)["messages"][0]["id"]
     for snippet in in_message:
-        assert {snippet["text"][a:b].lower() for a, b in snippet["highlights"]} == {"brake"}
+        assert {snippet["text"][at["start"] : at["end"]].lower() for at in snippet["highlights"]} == {"brake"}
 
 
 def test_a_renamed_and_a_deleted_chat_are_no_longer_found_by_what_they_were(ann: Person, api: Running) -> None:

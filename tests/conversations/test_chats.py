@@ -165,5 +165,5 @@ def test_a_snippet_is_cut_around_the_first_hit() -> None:
     snippet = chat_search._snippet(None, text, [["needle"]])
     assert snippet.text.startswith("…")
     assert snippet.text.endswith("…")
-    assert [snippet.text[a:b] for a, b in snippet.highlights] == ["needle"]
+    assert [snippet.text[at.start : at.end] for at in snippet.highlights] == ["needle"]
     assert len(snippet.text) <= 202

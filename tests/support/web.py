@@ -373,6 +373,7 @@ def parts_on(
         usage=Usage(store, clock, lambda: configs.value("usage.prices")),
         models=cast(Any, None),
         uploads=cast(Any, None),
+        turns=cast(Any, None),
         metrics=Metrics(),
         readiness=checks,
         schedule=list,

@@ -24,7 +24,8 @@ class Setting:
 
     Where `default` is a struct, a value is an object of which the fields left out take the default's. `check` raises
     ValueError, with a sentence that goes on after "The '<key>' field", for what a type can't say. A `secret` is a
-    string, stored sealed and never shown. `restart_required`: it counts from the next start on.
+    string, stored sealed and never shown. Of `free_text` the audit log has
+    no values: anything may stand there. `restart_required`: it counts from the next start on.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Setting:
     description: str
     restart_required: bool = False
     secret: bool = False
+    free_text: bool = False
     check: Callable[[Any], None] = lambda _: None
 
     @property
@@ -106,6 +108,7 @@ SETTINGS: tuple[Setting, ...] = (
         Annotated[str, Meta(max_length=500)],
         "",
         "What they are told; empty: that the appliance is in maintenance.",
+        free_text=True,
     ),
     Setting(
         "maintenance.retry_after",

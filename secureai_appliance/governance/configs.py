@@ -133,7 +133,8 @@ class Configs:
                 self._write(tx, self._table[key], value)
             after = self.get(tx, key).value
             if _row(tx, key) != row:
-                details = {"old": _recorded(before), "new": _recorded(after)}
+                shown = not self._table[key].free_text
+                details = {"old": _recorded(before), "new": _recorded(after)} if shown else {}
                 audit.record(tx, actor, "config.changed", "config", key, details=details)
             if after != before or (after == MASK and value != MASK):
                 changed.append(key)

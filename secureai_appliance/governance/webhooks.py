@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -22,6 +23,8 @@ ROTATION_SECONDS = 24 * 3600
 """For so long the secret before signs too."""
 MOST = 100
 """Webhooks that there may be: each event looks at all of them."""
+
+log = logging.getLogger(__name__)
 
 Status = Literal["active", "failing", "disabled"]
 EndedBy = Literal["gone", "failing"]
@@ -162,6 +165,13 @@ def disable(tx: Transaction, webhook_id: str, reason: EndedBy) -> None:
     if changed:
         audit.record(tx, SYSTEM, "webhook.disabled", "webhook", webhook_id, details={"reason": reason})
         events.emit(tx, WebhookDisabled(webhook_id=webhook_id, reason=reason))
+        tx.after_commit(lambda: log.warning("the webhook %s was disabled (%s)", webhook_id, reason))
+
+
+def given_up(db: Reader) -> list[Webhook]:
+    """Those that the appliance itself disabled and nobody has enabled since, for a notice to administrators."""
+    columns = f"SELECT {_COLUMNS} FROM webhooks"  # noqa: S608 (constant columns)
+    return [_webhook(row) for row in db.all(f"{columns} WHERE ended_by IS NOT NULL AND NOT enabled ORDER BY row_id")]
 
 
 def require_enabled(webhook: Webhook) -> None:

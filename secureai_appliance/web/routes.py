@@ -164,7 +164,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/schedule", schedule.index, "configs:admin", "What is done every now and then, and how it went", "Settings", query=schedule.ScheduleQuery, answer=Page[JobState]),
 
         Route("GET", "/api/v1/maintenance", maintenance.show, "configs:admin", "Maintenance mode", "Settings", answer=Maintenance),
-        Route("PUT", "/api/v1/maintenance", maintenance.put, "configs:admin", "Start or end maintenance mode", "Settings", body=MaintenancePut, example={"enabled": True, "message": "New disks, until noon."}, answer=Maintenance, writes=True, errors=(412,)),
+        Route("PUT", "/api/v1/maintenance", maintenance.put, "configs:admin", "Start or end maintenance mode", "Settings", body=MaintenancePut, example={"enabled": False}, answer=Maintenance, writes=True, errors=(412,)),
 
         Route("GET", "/api/v1/webhooks", webhooks.index, "webhooks:admin", "Programs that are told of events", "Webhooks", query=ListQuery, answer=Page[Webhook]),
         Route("POST", "/api/v1/webhooks", webhooks.create, "webhooks:admin", "Add a webhook; its secret is shown this once", "Webhooks", body=WebhookCreate, example=_WEBHOOK, answer=WebhookCreated, status=201, writes=True, secret_field="secret"),

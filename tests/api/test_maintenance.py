@@ -110,6 +110,15 @@ def test_begin_and_end_are_audited(api: Running) -> None:
     assert found == ["maintenance.started", "maintenance.ended"]
 
 
+def test_what_an_administrator_writes_to_others_is_not_in_the_audit_log(api: Running) -> None:
+    before = newest(api.appliance.store)
+    start(api, message="Ask Ada, 555-0100.")
+    with api.appliance.store.read() as db:
+        found = [row for row in rows(db, before) if row.target.id == "maintenance.message"]
+        assert [row.details for row in found] == [{}]
+        assert "555-0100" not in str(rows(db, before))
+
+
 def test_a_stale_if_match_switches_nothing(api: Running) -> None:
     tag = api.ask("GET", PATH).headers["etag"]
     start(api)

@@ -15,6 +15,7 @@ from standardwebhooks import Webhook as Verifier
 
 from secureai_appliance.governance.events import EVENTS
 from secureai_appliance.upkeep import DELIVERIES
+from tests.support.oauth import session_of
 from tests.support.running import PATIENCE, Running
 from tests.support.scripted import Heard
 from tests.support.webhooks import Receiver, receiver
@@ -157,6 +158,26 @@ def test_the_other_secret_verifies_too_while_one_is_rotated(api: Running, made: 
     heard = delivered(api, good)
     for secret in (created["secret"], rotated["secret"]):
         Verifier(secret).verify(heard.body, heard.headers)
+
+
+def test_one_that_is_gone_is_disabled_and_administrators_are_told_on_the_first_page(
+    api: Running, made: list[str], good: Receiver
+) -> None:
+    webhook_id = hook(api, made, good.url)["id"]
+    good.statuses = [410]
+    delivery_id = api.ask("POST", f"{HOOKS}/{webhook_id}/test").json["id"]
+    delivered(api, good)
+    settled(api, delivery_id)
+    shown = api.ask("GET", f"{HOOKS}/{webhook_id}").json
+    assert (shown["status"], shown["disabled_because"]) == ("disabled", "gone")
+    api.make_user("notices@example.test")
+    page = api.ask("GET", "/", key=None, headers=session_of(api, "admin@localhost"))
+    assert webhook_id.encode() in page.body
+    for headers in ({}, session_of(api, "notices@example.test")):
+        assert webhook_id.encode() not in api.ask("GET", "/", key=None, headers=headers).body
+    api.ask("PATCH", f"{HOOKS}/{webhook_id}", {"enabled": True})
+    page = api.ask("GET", "/", key=None, headers=session_of(api, "admin@localhost"))
+    assert webhook_id.encode() not in page.body
 
 
 def test_the_description_names_every_event_with_its_data(api: Running) -> None:

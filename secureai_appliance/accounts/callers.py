@@ -70,6 +70,20 @@ class Caller:
                 details={"permission": beyond[0]},
             )
 
+    def require_unbound(self, rights: frozenset[str]) -> None:
+        """Raise PermissionDenied for a credential that is bound in any way or lacks one of `rights`.
+
+        For what lets somebody in with all of a user's rights: a bound credential would be rid of its bounds by it.
+        """
+        bound = self.restricted or not (self.models is None and self.addresses is None and self.expires_at is None)
+        beyond = sorted(rights - self.permissions)
+        if bound or beyond:
+            raise PermissionDenied(
+                "This needs a credential without bounds (scopes, models, addresses, an end), which has every right of"
+                " the user that it is about.",
+                details={"permission": beyond[0]} if beyond else {},
+            )
+
     def require_model(self, model_id: str, asked: str) -> None:
         """Raise PermissionDenied when the credential is for other models than `model_id`, asked for as `asked`."""
         if self.models is not None and model_id not in self.models and asked not in self.models:

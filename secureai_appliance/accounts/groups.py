@@ -75,7 +75,7 @@ def create(tx: Transaction, caller: Caller, body: GroupCreate) -> Group:
     can't give."""
     _check_name(body.name)
     granted, denied = _checked(body.permissions)
-    caller.require_reach(frozenset(granted))
+    caller.require_reach(frozenset(granted) | frozenset(denied))
     group_id, now = new_id("grp"), tx.now()
     try:
         tx.run(
@@ -115,10 +115,10 @@ def patch(tx: Transaction, caller: Caller, group_id: str, body: GroupPatch) -> G
             denied=before.permissions.denied if given.denied is UNSET else given.denied,
         )
     )
-    # what is no longer denied may come back to a member
+    # either way: what is no longer denied may come back to a member, what is no longer granted is taken
     caller.require_reach(
-        frozenset(granted).difference(before.permissions.granted)
-        | frozenset(before.permissions.denied).difference(denied)
+        frozenset(granted).symmetric_difference(before.permissions.granted)
+        | frozenset(denied).symmetric_difference(before.permissions.denied)
     )
     try:
         tx.run(
@@ -133,15 +133,15 @@ def patch(tx: Transaction, caller: Caller, group_id: str, body: GroupPatch) -> G
 
 def delete(tx: Transaction, caller: Caller, group_id: str) -> None:
     """Delete a group; nothing is shared with it any more. Raises NotFound, PermissionDenied."""
-    caller.require_reach(frozenset(get(tx, group_id).permissions.denied))
+    caller.require_reach(_touched(get(tx, group_id)))
     tx.run("DELETE FROM groups WHERE id = ?", group_id)
     audit.record(tx, caller.actor, "group.deleted", "group", group_id)
 
 
 def add_members(tx: Transaction, caller: Caller, group_id: str, user_ids: list[str]) -> Group:
     """Make users members. Raises NotFound, ValidationError for a missing user, PermissionDenied for a group that grants
-    what the caller can't give."""
-    caller.require_reach(frozenset(get(tx, group_id).permissions.granted))
+    or denies what the caller can't."""
+    caller.require_reach(_touched(get(tx, group_id)))
     for number, user_id in enumerate(user_ids):
         if not tx.value("SELECT EXISTS (SELECT 1 FROM users WHERE id = ?)", user_id):
             raise ValidationError("There is no such user.", field=f"user_ids.{number}", constraint="unknown")
@@ -152,7 +152,7 @@ def add_members(tx: Transaction, caller: Caller, group_id: str, user_ids: list[s
 
 def remove_member(tx: Transaction, caller: Caller, group_id: str, user_id: str) -> None:
     """End a membership. Raises NotFound for a group or a member that is not there, PermissionDenied."""
-    caller.require_reach(frozenset(get(tx, group_id).permissions.denied))
+    caller.require_reach(_touched(get(tx, group_id)))
     if not tx.run("DELETE FROM group_members WHERE group_id = ? AND user_id = ?", group_id, user_id):
         raise NotFound("The group has no such member.")
     audit.record(tx, caller.actor, "group.member_removed", "group", group_id, details={"user_id": user_id})
@@ -175,6 +175,11 @@ def names_of(db: Reader, user_id: str) -> list[GroupName]:
         user_id,
     )
     return [GroupName(id=group_id, name=name) for group_id, name in rows]
+
+
+def _touched(group: Group) -> frozenset[str]:
+    """What a member has more or less than others."""
+    return frozenset(group.permissions.granted) | frozenset(group.permissions.denied)
 
 
 def _join(tx: Transaction, group_id: str, user_id: str) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.clock import rfc3339
-from secureai_appliance.core.errors import NotFound, ServiceUnavailable
+from secureai_appliance.core.errors import Conflict, NotFound, ServiceUnavailable
 from secureai_appliance.core.ids import hash_secret, new_id, new_secret
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM, Actor
@@ -73,6 +73,27 @@ def create_link(tx: Transaction, user_id: str, actor: Actor = SYSTEM) -> str:
     )
     audit.record(tx, actor, "sign_in_link.created", "user", user_id)
     return token
+
+
+class SignInLink(msgspec.Struct, kw_only=True):
+    """A link that signs a user in once; whoever has it is let in."""
+
+    user_id: str
+    url: str
+    expires_at: str
+
+
+def invite(tx: Transaction, caller: Caller, user_id: str, address: str) -> SignInLink:
+    """Make a link for a user who has no password or lost it; `address`: of the appliance. A second factor stays asked.
+
+    Raises NotFound; Conflict for a disabled user; PermissionDenied for a caller who is bound or has fewer rights.
+    """
+    user = users.get(tx, user_id)
+    caller.require_unbound(users.rights(tx, user_id))
+    if user.disabled:
+        raise Conflict("The user is disabled: a link would sign nobody in.", field="disabled", constraint="disabled")
+    token = create_link(tx, user_id, caller.actor)
+    return SignInLink(user_id=user_id, url=f"{address}/sign-in/{token}", expires_at=rfc3339(tx.now() + LINK_LIFETIME))
 
 
 def require_link(db: Reader, token: str, now: int) -> None:

@@ -10,7 +10,7 @@ from secureai_appliance.accounts.groups import Group, GroupCreate, GroupPatch, M
 from secureai_appliance.accounts.keys import Key, KeyCreate, KeyCreated, KeyPatch, KeyQuery, KeyRotate
 from secureai_appliance.accounts.oauth.clients import Client, ClientCreate, ClientCreated, ClientPatch
 from secureai_appliance.accounts.oauth.grants import Authorization
-from secureai_appliance.accounts.sessions import Session
+from secureai_appliance.accounts.sessions import Session, SignInLink
 from secureai_appliance.accounts.users import Me, User, UserCreate, UserDelete, UserPatch, UserQuery
 from secureai_appliance.conversations.answers import ChatCompletion
 from secureai_appliance.conversations.chat_messages import ChatMessage
@@ -139,6 +139,9 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/users/{id}", users.show, "users:read", "One user", "Users", answer=User, errors=(404,)),
         Route("PATCH", "/api/v1/users/{id}", users.update, "users:admin", "Change a user: role, tier, groups, permissions, limits, disabled", "Users", body=UserPatch, example={"tier": "professional"}, answer=User, writes=True, errors=(404, 409, 412)),
         Route("DELETE", "/api/v1/users/{id}", users.delete, "users:admin", "Delete a user and what is theirs, or hand it over", "Users", query=UserDelete, status=204, writes=True, errors=(404, 409, 412)),
+
+        Route("POST", "/api/v1/users/{id}/sign-in-link", users.invite, "users:admin", "Make a link that signs a user in once; it is shown this once", "Users", answer=SignInLink, status=201, writes=True, secret_field="url", errors=(404, 409)),
+        Route("DELETE", "/api/v1/users/{id}/second-factor", users.remove_second_factor, "users:admin", "Take a user's second factor away and end their sessions", "Users", status=204, writes=True, errors=(404, 412)),
 
         Route("GET", "/api/v1/groups", groups.index, "users:read", "All groups", "Groups", query=ListQuery, answer=Page[Group]),
         Route("POST", "/api/v1/groups", groups.create, "users:admin", "Make a group", "Groups", body=GroupCreate, example={"name": "Workshop"}, answer=Group, status=201, writes=True, errors=(409,)),

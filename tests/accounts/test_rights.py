@@ -308,3 +308,25 @@ def test_changes_of_users_and_groups_are_in_the_audit_log(store: Store) -> None:
     ]
     assert (rows[0].details["old_role"], rows[0].details["new_role"]) == ("user", "auditor")
     assert "Eve" not in str([row.details for row in rows])
+
+
+def test_groups_neither_give_nor_take_what_their_administrator_lacks(store: Store) -> None:
+    helper = make(store, "helper", permissions=users.Permissions(granted=["users:admin"]))
+    caller = through_key(store, helper)
+    auditor = make(store, "auditor", role="auditor")
+    denying, granting = make_group(store, "denying", denied=["audit:read"]), make_group(store, granted=["audit:read"])
+    tries = [
+        lambda tx: groups.add_members(tx, caller, denying.id, [auditor.id]),
+        lambda tx: groups.remove_member(tx, caller, granting.id, auditor.id),
+        lambda tx: groups.delete(tx, caller, granting.id),
+        lambda tx: groups.patch(tx, caller, granting.id, GroupPatch(permissions=users.PermissionsPatch(granted=[]))),
+        lambda tx: groups.create(
+            tx, caller, GroupCreate(name="g", permissions=users.Permissions(denied=["audit:read"]))
+        ),
+    ]
+    for attempt in tries:
+        with pytest.raises(PermissionDenied), store.transaction() as tx:
+            attempt(tx)
+    ordinary = make_group(store, "ordinary", caller, denied=["chats:write"])
+    with store.transaction() as tx:
+        assert groups.add_members(tx, caller, ordinary.id, [auditor.id]).member_count == 1

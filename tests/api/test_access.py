@@ -19,6 +19,7 @@ from secureai_appliance.accounts.users import UserCreate
 from secureai_appliance.web.route import Access, Route
 from secureai_appliance.web.routes import route_table
 from tests.support.access import ALLOWED, NARROW, OWNED, RIGHTS, owned_path
+from tests.support.oauth import register, session_of
 from tests.support.running import Response, Running
 
 ROUTES = route_table()
@@ -47,6 +48,8 @@ def callers(api: Running) -> dict[str, str | None]:
             user = users.add(tx, root, UserCreate(email=email, name=who, role=role, **own))  # type: ignore[arg-type]
             made[who] = keys.create(tx, users.caller_of(tx, user.id), KeyCreate(name="matrix")).key
     made["narrow key"] = api.ask("POST", "/api/v1/keys", {"name": "narrow", "scopes": [NARROW]}).json["key"]
+    client = register(api, scopes=[NARROW])
+    made["narrow token"] = client.tokens(session_of(api, "admin@localhost"), scope=NARROW)["access_token"]
     return made
 
 

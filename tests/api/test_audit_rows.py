@@ -37,6 +37,12 @@ def user(api: Running) -> str:
     return f"/api/v1/users/{api.ask('POST', '/api/v1/users', body).json['id']}"
 
 
+def guarded(api: Running) -> Callable[[], Response]:
+    person = account_requests.Person(api)
+    person.recovery_code()
+    return lambda: api.ask("DELETE", f"/api/v1/users/{person.id}/second-factor")
+
+
 def group(api: Running) -> str:
     return f"/api/v1/groups/{api.ask('POST', '/api/v1/groups', {'name': random_text(8)}).json['id']}"
 
@@ -236,6 +242,8 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "PATCH /api/v1/users/{id}": ("user.disabled", on(user, "PATCH", body={"disabled": True})),
     "DELETE /api/v1/users/{id}": ("user.deleted", on(user, "DELETE")),
+    "POST /api/v1/users/{id}/sign-in-link": ("sign_in_link.created", on(user, "POST", "/sign-in-link")),
+    "DELETE /api/v1/users/{id}/second-factor": ("second_factor.removed", guarded),
     "POST /api/v1/groups": ("group.created", lambda api: lambda: api.ask("POST", "/api/v1/groups", {"name": "New"})),
     "PATCH /api/v1/groups/{id}": ("group.updated", on(group, "PATCH", body={"description": "x"})),
     "DELETE /api/v1/groups/{id}": ("group.deleted", on(group, "DELETE")),

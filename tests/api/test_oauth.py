@@ -470,6 +470,8 @@ def test_a_narrow_key_makes_no_client_that_reaches_further(api: Running) -> None
     assert api.ask("POST", "/api/v1/oauth/clients", {**own, "user_id": other}, key=narrow).status == 403
     wide = register(api, scopes=["models:write"])
     assert api.ask("POST", f"/api/v1/oauth/clients/{wide.id}/rotate-secret", key=narrow).status == 403
+    elsewhere = {"redirect_uris": ["https://elsewhere.example.org/"]}
+    assert api.ask("PATCH", f"/api/v1/oauth/clients/{wide.id}", elsewhere, key=narrow).status == 403
 
 
 # what is told about a token, and its end (P25)
@@ -579,3 +581,14 @@ def test_without_https_nothing_works_beyond_this_machine_unless_allowed(without_
         assert without_https.ask("GET", metadata, key=None).json["issuer"] == "http://ai.example.org"
     finally:
         without_https.ask("DELETE", setting)
+
+
+@pytest.mark.parametrize(
+    "bound", [{"expires_at": "2999-01-01"}, {"allowed_ips": ["127.0.0.1"]}, {"allowed_models": ["default"]}], ids=str
+)
+def test_a_bound_key_makes_no_client_that_would_be_rid_of_its_bounds(api: Running, bound: dict[str, object]) -> None:
+    key = api.ask("POST", "/api/v1/keys", {"name": "bound", **bound}).json["key"]
+    body = {"name": "s", "scopes": SCOPES, "grant_types": ["client_credentials"]}
+    body["user_id"] = api.ask("GET", "/api/v1/me").json["id"]
+    assert api.ask("POST", "/api/v1/oauth/clients", body, key=key).status == 403
+    assert api.ask("POST", "/api/v1/oauth/clients", body).status == 201

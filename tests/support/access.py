@@ -26,8 +26,9 @@ RIGHTS: dict[str, frozenset[str]] = {
     "auditor": ROLE_PERMISSIONS["auditor"],
     "admin": frozenset(PERMISSIONS),
     "narrow key": frozenset({NARROW}),
+    "narrow token": frozenset({NARROW}),
 }
-"""Everybody there is, and what they hold. The narrow key is an administrator's."""
+"""Everybody there is, and what they hold. The narrow key and the narrow token of OAuth are an administrator's."""
 
 NOBODYS = (
     *("/api/v1/models/{id}", "/api/v1/users/{id}", "/api/v1/groups/{id}", "/api/v1/configs/{key}"),

@@ -39,6 +39,11 @@ class Person:
         body = urlencode(fields).encode() if fields else None
         return self.api.ask("POST", path, body, key=None, headers=headers)
 
+    def key(self) -> str:
+        """The secret of a key of theirs."""
+        with self.api.appliance.store.transaction() as tx:
+            return keys.create(tx, users.caller_of(tx, self.id), KeyCreate(name="k")).key
+
     def start(self) -> str:
         """Begin with a second factor: the code that switches it on."""
         appliance = self.api.appliance

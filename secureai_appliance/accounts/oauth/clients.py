@@ -136,6 +136,8 @@ def patch(tx: Transaction, caller: Caller, client_id: str, body: ClientPatch, *,
     if body.redirect_uris is not UNSET:
         _check_uris(body.redirect_uris, insecure_http=insecure_http)
         _check_has_uri(current.grant_types, body.redirect_uris)
+        # whoever says where codes go to could collect what users allow this client
+        _scopes(caller, current.scopes)
         uris = _json(body.redirect_uris)
         tx.run("UPDATE oauth_clients SET redirect_uris = ?, updated_at = ? WHERE id = ?", uris, now, client_id)
     if body.scopes is not UNSET:
@@ -301,6 +303,12 @@ def _check_grant_types(tx: Transaction, caller: Caller, body: ClientCreate) -> N
 def _check_acts_as(caller: Caller, user_id: str | None) -> None:
     if user_id not in {None, caller.user_id} and (caller.role != "admin" or caller.restricted):
         raise PermissionDenied("Only an administrator can let a client act as another user.", field="user_id")
+    if user_id is not None and (caller.models, caller.addresses, caller.expires_at) != (None, None, None):
+        # the client's own tokens know none of these
+        raise PermissionDenied(
+            "A credential that is bound to models, addresses or an end can't let a client act as a user.",
+            field="user_id",
+        )
 
 
 def _check_has_uri(grant_types: Sequence[str], uris: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
-from secureai_appliance.conversations import chats, turns
+from secureai_appliance.conversations import chats, prompts, turns
 from secureai_appliance.conversations.turns import Turns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
@@ -54,7 +54,7 @@ from secureai_appliance.web.server import Server, listen
 
 log = logging.getLogger(__name__)
 
-_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads, chats, bases)
+_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads, chats, bases, prompts)
 OWNERSHIP = Ownership(owned for room in _ROOMS for owned in room.OWNED)
 """What belongs to users, as each room declares it; in this order it is made, so it goes in the opposite one."""
 

@@ -126,7 +126,7 @@ def refuse_taken(
     )
     if taken is not None:
         raise Conflict(
-            f"There is a {kind.noun} with the {column} '{value}' already.",
+            f"Another {kind.noun} has the {column} '{value}' already.",
             field=column,
             constraint="unique",
             details={"id": taken},

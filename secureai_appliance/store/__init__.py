@@ -4,7 +4,7 @@ from secureai_appliance.store.connection import Identity
 from secureai_appliance.store.errors import IntegrityViolation, UniqueViolation
 from secureai_appliance.store.listing import ListQuery, ListSpec, Page, list_page
 from secureai_appliance.store.lock import ServeLock
-from secureai_appliance.store.reader import Reader
+from secureai_appliance.store.reader import Reader, Row
 from secureai_appliance.store.store import Store
 from secureai_appliance.store.writer import Transaction
 
@@ -15,6 +15,7 @@ __all__ = [
     "ListSpec",
     "Page",
     "Reader",
+    "Row",
     "ServeLock",
     "Store",
     "Transaction",

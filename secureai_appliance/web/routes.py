@@ -25,6 +25,14 @@ from secureai_appliance.conversations.chats import (
 )
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
 from secureai_appliance.conversations.messages import ChatRequest
+from secureai_appliance.conversations.prompts import (
+    Prompt,
+    PromptCreate,
+    PromptPatch,
+    PromptQuery,
+    PromptRender,
+    RenderedPrompt,
+)
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
 from secureai_appliance.core.jobs import JobState
@@ -58,6 +66,7 @@ from secureai_appliance.web.api import (
     me,
     models,
     oauth_clients,
+    prompts,
     schedule,
     sessions,
     tokenize,
@@ -75,6 +84,7 @@ PUBLIC = Access.PUBLIC
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
 _CLIENT = {"name": "Notes", "redirect_uris": ["https://notes.example.org/callback"], "scopes": ["completions:create"]}
 _WEBHOOK = {"url": "https://hooks.example.org/secureai", "events": ["chat.completed", "user.created"]}
+_PROMPT = {"name": "Fitting part", "content": "What {{part}} fit a {{car}}?", "tags": ["workshop"]}
 _TEXT = {"model": "gpt-4", "prompt": "A catalytic converter", "max_tokens": 32}
 _TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
 
@@ -118,6 +128,12 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/knowledge/{id}", knowledge.show, "knowledge:read", "One knowledge base, by its id or slug", "Knowledge", answer=KnowledgeBase, errors=(404,)),
         Route("PATCH", "/api/v1/knowledge/{id}", knowledge.update, "knowledge:write", "Change a knowledge base", "Knowledge", body=KnowledgePatch, example={"visibility": "everyone"}, answer=KnowledgeBase, writes=True, errors=(404, 409, 412, 422)),
         Route("DELETE", "/api/v1/knowledge/{id}", knowledge.delete, "knowledge:write", "Delete a knowledge base and all of its documents", "Knowledge", status=204, writes=True, errors=(404, 412)),
+        Route("GET", "/api/v1/prompts", prompts.index, "prompts:read", "Saved prompts", "Prompts", query=PromptQuery, answer=Page[Prompt]),
+        Route("POST", "/api/v1/prompts", prompts.create, "prompts:write", "Save a prompt", "Prompts", body=PromptCreate, example=_PROMPT, answer=Prompt, status=201, writes=True, errors=(409, 422)),
+        Route("GET", "/api/v1/prompts/{id}", prompts.show, "prompts:read", "One prompt", "Prompts", answer=Prompt, errors=(404,)),
+        Route("PATCH", "/api/v1/prompts/{id}", prompts.update, "prompts:write", "Change a prompt", "Prompts", body=PromptPatch, example={"tags": ["workshop"]}, answer=Prompt, writes=True, errors=(404, 409, 412)),
+        Route("DELETE", "/api/v1/prompts/{id}", prompts.delete, "prompts:write", "Delete a prompt", "Prompts", status=204, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/prompts/{id}/render", prompts.render, "prompts:read", "Fill in a prompt's variables", "Prompts", body=PromptRender, example={"variables": {"part": "brake pads", "car": "2019 Honda Civic"}}, answer=RenderedPrompt, unaudited="changes nothing", errors=(404, 422)),
 
         Route("GET", "/api/v1/me", me.show, Access.SIGNED_IN, "Who the caller is", "Users", answer=Me),
         Route("GET", "/api/v1/me/limits", me.limits, Access.SIGNED_IN, "The caller's limits, and what is left of them", "Users", answer=LimitState),

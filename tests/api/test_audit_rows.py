@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from secureai_appliance.accounts import passwords, sessions
-from secureai_appliance.core.ids import random_text
+from secureai_appliance.core.ids import new_id, random_text
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
@@ -206,6 +206,23 @@ def maintained(api: Running) -> Callable[[], Response]:
     return lambda: api.ask("POST", "/maintenance", b"enabled=false", key=None, headers=sent)
 
 
+def possession(path: str, body: dict[str, object]) -> Callable[[Running], str]:
+    """Makes one of these under a name of its own."""
+
+    def make(api: Running) -> str:
+        made = api.ask("POST", path, {**body, "name": new_id("n")})
+        assert made.status == 201, made.body
+        return f"{path}/{made.json['id']}"
+
+    return make
+
+
+def making(path: str, body: dict[str, object]) -> Recipe:
+    return lambda api: lambda: api.ask("POST", path, {**body, "name": new_id("n")})
+
+
+PROMPTS = "/api/v1/prompts"
+PROMPT: dict[str, object] = {"content": "Say {{what}}"}
 CLIENT = {"name": "c", "redirect_uris": [CALLBACK], "scopes": ["models:read"]}
 MINILM = "/api/v1/models/all-minilm-l6-v2"
 CHATS = "/api/v1/chats"
@@ -278,6 +295,9 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /oauth/authorize": ("authorization.granted", consented),
     "POST /oauth/revoke": ("authorization.revoked", token_revoked),
     "POST /oauth/device": ("authorization.granted", device_allowed),
+    "POST /api/v1/prompts": ("prompt.created", making(PROMPTS, PROMPT)),
+    "PATCH /api/v1/prompts/{id}": ("prompt.updated", on(possession(PROMPTS, PROMPT), "PATCH", body={"tags": ["t"]})),
+    "DELETE /api/v1/prompts/{id}": ("prompt.deleted", on(possession(PROMPTS, PROMPT), "DELETE")),
     "POST /api/v1/uploads": ("upload.created", begin_upload),
     "PATCH /api/v1/uploads/{id}": ("upload.completed", complete_upload),
     "DELETE /api/v1/uploads/{id}": ("upload.deleted", on(upload, "DELETE")),

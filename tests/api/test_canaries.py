@@ -18,7 +18,7 @@ from tests.support.running import Response, Running
 
 CANARY = "canary7Qm2Zt9Xw4Lr8Vb3Ny6Kd1Hs5"
 HEADERS = ("Authorization", "Cookie", "Idempotency-Key", "If-Match", "If-None-Match", "User-Agent", "Referer", "Origin")
-ECHO = re.compile(rf"There is no (model|file) '{CANARY}'|'{CANARY}' is no scope")
+ECHO = re.compile(rf"There is no (model|file) '{CANARY}'|'{CANARY}' is no scope|has the name '{CANARY}'")
 """A name is said back to whoever asked for what it should name, and to nobody else: else a typing error is not seen."""
 
 

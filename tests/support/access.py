@@ -7,8 +7,9 @@ from collections.abc import Callable
 from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
-from secureai_appliance.conversations import chats
+from secureai_appliance.conversations import chats, prompts
 from secureai_appliance.conversations.chats import ChatCreate
+from secureai_appliance.conversations.prompts import PromptCreate
 from secureai_appliance.core.ids import hash_secret, new_id, random_text
 from secureai_appliance.knowledge import bases
 from secureai_appliance.knowledge.bases import KnowledgeCreate
@@ -79,12 +80,19 @@ def make_chat(api: Running, user_id: str) -> str:
         return chats.create(tx, users.caller_of(tx, user_id), ChatCreate(title="theirs")).id
 
 
+def make_prompt(api: Running, user_id: str) -> str:
+    with api.appliance.store.transaction() as tx:
+        body = PromptCreate(name=new_id("theirs"), content="{{part}} {{car}}")
+        return prompts.create(tx, users.caller_of(tx, user_id), body).id
+
+
 OWNED: dict[str, Callable[[Running, str], str]] = {
     "/api/v1/chats/{id}": make_chat,
     "/api/v1/keys/{id}": make_key,
     "/api/v1/knowledge/{id}": make_base,
     "/api/v1/me/authorizations/{id}": make_authorization,
     "/api/v1/me/sessions/{id}": make_session,
+    "/api/v1/prompts/{id}": make_prompt,
 }
 """Paths to things that belong to a user, each with what makes one: everybody else finds the same as nothing."""
 

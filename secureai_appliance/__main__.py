@@ -21,6 +21,10 @@ def _work(name: str, arguments: list[str]) -> None:
             from secureai_appliance.inference import probe
 
             sys.exit(probe.main(arguments))
+        case "extract":
+            from secureai_appliance.knowledge.extract import child
+
+            sys.exit(child.main(arguments))
         case _:
             sys.exit(f"No worker is named {name}.")
 

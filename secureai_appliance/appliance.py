@@ -20,6 +20,7 @@ from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
 from secureai_appliance.conversations import chats, prompts, turns
+from secureai_appliance.conversations.titles import Titles
 from secureai_appliance.conversations.turns import Turns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
@@ -140,6 +141,7 @@ class Appliance:
             usage=self.usage,
             refusals=self._refusals,
             models=self.models,
+            titles=Titles(self.store, clock, self.models, lambda: self.configs.value("chats.titles_by_model")),
             uploads=self.uploads,
             courier=self._courier,
         )

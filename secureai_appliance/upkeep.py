@@ -5,6 +5,8 @@ from __future__ import annotations
 from secureai_appliance.accounts import keys, second_factors, sessions
 from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.conversations import chats
+from secureai_appliance.conversations.titles import EVERY_SECONDS as TITLES_SECONDS
+from secureai_appliance.conversations.titles import Titles
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.jobs import Job
 from secureai_appliance.governance import audit, deliveries, webhooks
@@ -36,6 +38,7 @@ def jobs(
     refusals: Refusals,
     models: Models,
     uploads: Uploads,
+    titles: Titles,
     courier: Courier,
 ) -> list[Job]:
     """All of them. What takes long waits until the start is over."""
@@ -53,6 +56,7 @@ def jobs(
         Job("retention of the audit log", DAY, lambda: _retain_audit(store, clock, configs), first=10 * MINUTE),
         Job("retention of usage", DAY, lambda: _retain_usage(store, clock, configs), first=10 * MINUTE),
         Job("retention of deliveries", DAY, lambda: _retain_deliveries(store, clock, configs), first=10 * MINUTE),
+        Job("titles of chats", TITLES_SECONDS, titles.step, first=TITLES_SECONDS),
         Job("retention of chats", DAY, lambda: _retain_chats(store, clock, configs), first=10 * MINUTE),
         Job("statistics of the file", DAY, lambda: upkeep.optimize(store), first=15 * MINUTE),
     ]

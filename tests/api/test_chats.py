@@ -9,12 +9,17 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from standardwebhooks import Webhook as Verifier
 
+from secureai_appliance.conversations.titles import Titles, clean
+from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.governance.audit import SYSTEM
-from secureai_appliance.store import Transaction
+from secureai_appliance.inference.engine import Engine
+from secureai_appliance.upkeep import DELIVERIES
 from tests.support.audit import newest, rows
 from tests.support.running import PATIENCE, Response, Running
 from tests.support.scripted import Heard, Line, Scripted, scripted
+from tests.support.webhooks import receiver
 
 CHATS = "/api/v1/chats"
 GREEDY = {"temperature": 0, "seed": 1, "max_tokens": 8}
@@ -48,16 +53,6 @@ class Person:
 
     def list(self, query: str = "") -> Any:
         return self.ask("GET", f"{CHATS}?{query}").json
-
-
-def listen_to(tx: Transaction, events: list[str]) -> str:
-    """A webhook for these events; nobody is there."""
-    tx.run(
-        "INSERT INTO webhooks (id, url, events, description, enabled, secret, created_at, updated_at)"
-        " VALUES ('hook-chats', 'http://127.0.0.1:9', ?, '', 1, x'00', 0, 0)",
-        json.dumps(events),
-    )
-    return "hook-chats"
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -483,42 +478,121 @@ def test_nobody_else_reads_others_chats_for_any_reason(ann: Person, api: Running
 # events
 
 
-def test_events_tell_of_a_new_chat_and_of_a_complete_answer(ann: Person, api: Running) -> None:
-    with api.appliance.store.transaction() as tx:
-        webhook = listen_to(tx, ["chat.created", "chat.completed"])
-    try:
-        kept = ann.say("Hello there", store=True).json
-        ann.say("Hello")
-        assert ann.say("word " * 3000, store=True).status == 400
-    finally:
-        with api.appliance.store.transaction() as tx:
-            told = tx.all(
-                "SELECT body FROM events WHERE id IN (SELECT event_id FROM deliveries WHERE webhook_id = ?)"
-                " ORDER BY row_id",
-                webhook,
-            )
-            tx.run("DELETE FROM webhooks WHERE id = ?", webhook)
-    created, completed, unkept = (json.loads(body) for (body,) in told)
-    usage = {name: kept["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    assert (created["event"], created["data"]) == (
-        "chat.created",
-        {
-            "chat_id": kept["chat_id"],
-            "user_id": ann.id,
-            "title": "Hello there",
-            "assistant_id": None,
-            "model": "smollm2-135m-instruct",
-        },
-    )
-    assert (completed["event"], completed["data"]) == (
-        "chat.completed",
-        {
-            "completion_id": kept["id"],
-            "chat_id": kept["chat_id"],
-            "user_id": ann.id,
-            "model": "smollm2-135m-instruct",
-            "finish_reason": kept["choices"][0]["finish_reason"],
-            "usage": usage,
-        },
-    )
-    assert unkept["data"]["chat_id"] is None
+def test_events_tell_of_a_new_chat_and_of_a_complete_answer_field_by_field(ann: Person, api: Running) -> None:
+    with receiver() as good:
+        body = {"url": good.url, "events": ["chat.created", "chat.completed"]}
+        hook = api.ask("POST", "/api/v1/webhooks", body).json
+        try:
+            kept = ann.say("Hello there", store=True).json
+            ann.say("Hello")
+            assert ann.say("word " * 3000, store=True).status == 400
+            told = []
+            for _ in range(3):
+                api.appliance._scheduler.wake(DELIVERIES)
+                told.append(good.next())
+        finally:
+            api.ask("DELETE", f"/api/v1/webhooks/{hook['id']}")
+    for heard in told:
+        Verifier(hook["secret"]).verify(heard.body, heard.headers)
+    created, completed, unkept = (heard.json for heard in told)
+    chat = ann.chat(kept["chat_id"])
+    assert (created["event"], created["timestamp"]) == ("chat.created", chat["created_at"])
+    assert created["data"] == {
+        "chat_id": kept["chat_id"],
+        "user_id": ann.id,
+        "title": "Hello there",
+        "assistant_id": None,
+        "model": "smollm2-135m-instruct",
+    }
+    assert (completed["event"], completed["timestamp"]) == ("chat.completed", chat["messages"][1]["created_at"])
+    assert completed["data"] == {
+        "completion_id": kept["id"],
+        "chat_id": kept["chat_id"],
+        "user_id": ann.id,
+        "model": "smollm2-135m-instruct",
+        "finish_reason": kept["choices"][0]["finish_reason"],
+        "usage": {name: kept["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
+    }
+    assert (unkept["event"], unkept["data"]["chat_id"]) == ("chat.completed", None)
+
+
+# many at a time
+
+
+def test_a_walk_over_all_pages_repeats_and_misses_nothing_while_others_insert(ann: Person) -> None:
+    before = [ann.ask("POST", CHATS, {"title": f"{n}"}).json["id"] for n in range(20)]
+    start = threading.Barrier(51)
+    statuses: list[int] = []
+
+    def insert() -> None:
+        start.wait(PATIENCE)
+        statuses.append(ann.ask("POST", CHATS, {"title": "late"}).status)
+
+    threads = [threading.Thread(target=insert) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    start.wait(PATIENCE)
+    walks = {"": walk(ann, "page_size=3"), "sort=created_at": walk(ann, "page_size=3&sort=created_at", by_page=True)}
+    for thread in threads:
+        thread.join()
+    assert statuses == [201] * 50
+    for name, met in walks.items():
+        assert len(met) == len(set(met)), name
+        assert set(before) <= set(met), name
+    assert len(walk(ann, "page_size=100")) == 70
+
+
+def walk(ann: Person, query: str, *, by_page: bool = False) -> list[str]:
+    met: list[str] = []
+    page = ann.list(query)
+    number = 1
+    while True:
+        met += [chat["id"] for chat in page["data"]]
+        if page["next"] is None:
+            return met
+        number += 1
+        page = ann.list(f"{query}&page={number}" if by_page else f"{query}&cursor={page['next']}")
+
+
+# titles
+
+
+def test_an_idle_model_makes_the_title_that_the_first_words_stand_in_for(ann: Person, api: Running) -> None:
+    chat_id = ann.start("Which brake pads fit a Honda Civic of 2019?")
+    named = ann.ask("POST", CHATS, {"title": "Mine"}).json["id"]
+    ann.say("Hello", chat_id=named)
+    appliance = api.appliance
+    titles = Titles(appliance.store, SystemClock(), appliance.models, lambda: True)
+    engine = appliance.models.in_memory()["smollm2-135m-instruct"]
+    assert isinstance(engine, Engine)
+    before = newest(appliance.store)
+
+    def by(which: str) -> str:
+        with appliance.store.read() as db:
+            return str(db.value("SELECT title_by FROM chats WHERE id = ?", which))
+
+    for _ in range(200):
+        assert engine.wait_until(lambda queue: queue.running + queue.waiting == 0, PATIENCE)
+        titles.step()
+        if by(chat_id) == "model":
+            break
+    with appliance.store.read() as db:
+        assert "chat.titled" in [row.action for row in rows(db, before) if row.target.id == chat_id]
+    shown = ann.chat(chat_id)
+    assert 0 < len(shown["title"]) <= 80
+    assert shown["title"].isprintable()
+    assert shown["id"] in [chat["id"] for chat in ann.list(f"q={quote(shown['title'])}")["data"]]
+    assert (ann.chat(named)["title"], by(named)) == ("Mine", "user")
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ('"Brake pads"\nAnd more', "Brake pads"),
+        ("\n\nTitle: **Brake pads.**", "Brake pads"),
+        ("\u0007\n", ""),
+        ("x" * 100, "x" * 79 + "…"),
+    ],
+)
+def test_a_title_is_freed_of_what_models_put_around_it(written: str, title: str) -> None:
+    assert clean(written) == title

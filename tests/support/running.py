@@ -15,6 +15,7 @@ from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.appliance import Appliance
 from secureai_appliance.core.clock import SystemClock
+from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.settings import Settings
 from tests.support.limits import lift_limits
 
@@ -105,6 +106,9 @@ def running(folder: Path, **options: Any) -> Iterator[Running]:
     appliance = Appliance(settings, SystemClock())
     assert appliance.first_start is not None
     lift_limits(appliance.store, appliance.configs)
+    with appliance.store.transaction() as tx:
+        # a title that comes when the model has time is a change that no test of something else counts on
+        appliance.configs.put(tx, SYSTEM, "chats.titles_by_model", False)
     appliance.start()
     try:
         yield Running(appliance, appliance.first_start.key)

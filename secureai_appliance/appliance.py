@@ -37,7 +37,8 @@ from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.knowledge import bases
+from secureai_appliance.knowledge import bases, blobs
+from secureai_appliance.knowledge.ingest import Ingest
 from secureai_appliance.models import catalogue, importing, uploads
 from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
@@ -129,6 +130,7 @@ class Appliance:
         )
         self.uploads = Uploads(self.store, self._data)
         self.turns = Turns(self.store)
+        self.ingest = Ingest(self.store, clock, self.models, self.sealer, self._data.tmp)
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)
         self._refusals = Refusals()
@@ -164,6 +166,7 @@ class Appliance:
             models=self.models,
             uploads=self.uploads,
             turns=self.turns,
+            ingest=self.ingest,
             metrics=self._metrics,
             readiness=readiness,
             schedule=self._scheduler.states,
@@ -189,12 +192,15 @@ class Appliance:
         self._lock.note(self.address)
         self._minding.start()
         self._scheduler.start()
+        self.ingest.start()
         log.info("serving on %s, data in %s", self.address, self._data.root)
 
     def stop(self) -> None:
         """Accept nothing new, let what runs end or end it, then close the models and the file; within about 10 s."""
         self._stopping.set()
         self._server.stop(GRACE_SECONDS)
+        if not self.ingest.stop(timeout=1.0):
+            log.warning("a document was still being read; the next start begins it anew")
         if not self._scheduler.stop(timeout=1.0):
             log.warning("a job of the scheduler did not end in time")
         if not self._courier.stop(timeout=1.0):
@@ -227,6 +233,8 @@ class Appliance:
             first_start = _first_start(tx)
             audit.record(tx, SYSTEM, "system.started", "system", details={"version": __version__})
         importing.sweep(self.store, self._data)
+        while blobs.sweep(self.store, all_unfinished=True):
+            pass
         return first_start
 
     def _mind_models(self) -> None:

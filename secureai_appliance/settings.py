@@ -100,6 +100,9 @@ class Settings:
         "info", "Least important log lines to write.", choices=("debug", "info", "warning", "error")
     )
     max_streams: int = _option(64, "Completions and other long answers at the same time.", minimum=1, maximum=1000)
+    max_upload: int = _option(
+        256, "Megabytes that a form with files may have; larger files come in parts.", minimum=16, maximum=512
+    )
     trusted_proxies: tuple[str, ...] = _option(
         (), "Addresses of reverse proxies whose X-Forwarded-For is believed (comma-separated).", form=_NETWORK
     )

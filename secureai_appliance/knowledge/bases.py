@@ -319,8 +319,8 @@ def _add_index(tx: Transaction, base_id: str, state: str, model: str, chunking: 
     return row_id
 
 
-# made of terms that are separated by blanks already: the tokenizer has nothing to decide
-_FTS = "terms, content='', contentless_delete=1, tokenize=\"ascii tokenchars '-_./:@#+&%'\""
+# its terms are of letters and digits only: the tokenizer has nothing to decide
+_FTS = "terms, content='', contentless_delete=1, tokenize='ascii'"
 
 
 def terms_table(index_id: int) -> str:

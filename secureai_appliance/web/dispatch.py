@@ -47,6 +47,7 @@ VERSIONS = ("v1",)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 BUSY_RETRY_AFTER = 5
 STOPPING_RETRY_AFTER = 10
+HEADER = "HTTP_IDEMPOTENCY_KEY"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _IGNORED_BYTES = 512
 _IGNORED_NAME = 40  # characters: even as four escaped bytes each they leave room
@@ -242,6 +243,9 @@ class Dispatcher:
     def _body(self, exchange: Exchange, route: Route, ignored: list[str]) -> tuple[bytes, msgspec.Struct | None]:
         if exchange.method in {"GET", "HEAD"}:
             return b"", None
+        if route.multipart is not None:
+            # the handler reads it piece by piece; only who may repeat it has it read twice
+            return body.digest(exchange.environ) if HEADER in exchange.environ else b"", None
         raw = body.read(exchange.environ, route.max_body)
         if route.body is not None:
             value, unknown = body.decode(raw, exchange.environ, route.body, ignore_unknown=route.openai)

@@ -133,7 +133,13 @@ def _error_statuses() -> list[int]:
 def _schemas(routes: Sequence[Route]) -> tuple[dict[str, Schema], dict[type, Schema]]:
     kinds: dict[type, None] = {Error: None, **dict.fromkeys(EVENTS.values())}
     for route in routes:
-        kinds.update({kind: None for kind in (route.body, route.query, route.answer) if kind and _is_struct(kind)})
+        kinds.update(
+            {
+                kind: None
+                for kind in (route.body, route.multipart, route.query, route.answer)
+                if kind and _is_struct(kind)
+            }
+        )
     shown, components = _named_pages(*msgspec.json.schema_components(list(kinds), ref_template=_REF))
     for schema in components.values():
         if "description" in schema:
@@ -189,6 +195,11 @@ def _operation(route: Route, references: dict[type, Schema]) -> Schema:
     if route.raw:
         binary = {"schema": {"type": "string", "contentMediaType": route.raw}}
         operation["requestBody"] = {"required": True, "content": {route.raw: binary}}
+    if route.multipart is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": references[route.multipart]}},
+        }
     if route.deprecated:
         operation["deprecated"] = True
     return operation

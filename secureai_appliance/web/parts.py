@@ -25,6 +25,7 @@ from secureai_appliance.web.metrics import Metrics
 if TYPE_CHECKING:
     # what handles HTTP runs without the engine's libraries loaded
     from secureai_appliance.conversations.turns import Turns
+    from secureai_appliance.knowledge.ingest import Ingest
     from secureai_appliance.models.registry import Models
     from secureai_appliance.models.uploads import Uploads
 
@@ -57,6 +58,7 @@ class Parts:
     models: Models
     uploads: Uploads
     turns: Turns
+    ingest: Ingest
     metrics: Metrics
     readiness: Callable[[], list[Check]]
     schedule: Callable[[], list[JobState]]

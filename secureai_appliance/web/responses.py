@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import msgspec
 
 from secureai_appliance.core.errors import Failure, PreconditionFailed
 from secureai_appliance.web.answers import Answer, Download, Outcome, Stream
+from secureai_appliance.web.policies import DATA_POLICY
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.route import MB, Route
 
@@ -123,7 +126,9 @@ def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -
         headers["X-Accel-Buffering"] = "no"
         return Reply(200, headers, frames(outcome))
     if isinstance(outcome, Download):
-        name = {"Content-Disposition": f'attachment; filename="{outcome.filename}"'}
+        name = {"Content-Disposition": _attachment(outcome.filename)}
+        # a file is kept, not shown: what somebody uploaded runs nothing here
+        name["Content-Security-Policy"] = f"{DATA_POLICY}; sandbox"
         return Reply(200, {"Content-Type": outcome.content_type, **name}, _Pieces(outcome.pieces))
     if isinstance(outcome, Answer):
         headers = {"Content-Type": outcome.content_type} if outcome.body or outcome.status == 200 else {}
@@ -133,6 +138,13 @@ def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -
     if route.method == "GET" and route.status == 200 and len(body) <= ETAG_LIMIT:
         headers["ETag"] = etag(body)
     return Reply(route.status, headers, body)
+
+
+def _attachment(filename: str) -> str:
+    """A name in the header's own alphabet, and beside it the whole one where that is another (RFC 6266)."""
+    plain = re.sub(r'[^ -~]|["\\\\%]', "_", filename)
+    exact = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
+    return f'attachment; filename="{plain}"{exact}'
 
 
 def etag(body: bytes) -> str:

@@ -44,6 +44,8 @@ class Route:
     body: type[msgspec.Struct] | None = None
     raw: str = ""
     """The content type of a body that the handler takes as bytes (`request.raw`). Never together with `body`."""
+    multipart: type[msgspec.Struct] | None = None
+    """The fields of a form with files, which the handler reads from the request itself. Never together with `body`."""
     form: bool = False
     """Takes `application/x-www-form-urlencoded` (`request.form`) instead of JSON. Never together with `body`."""
     oauth: bool = False

@@ -45,6 +45,8 @@ from secureai_appliance.governance.quotas import LimitState
 from secureai_appliance.governance.usage import UsagePage, UsageQuery
 from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, WebhookCreated, WebhookPatch
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
+from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, Uploaded
+from secureai_appliance.knowledge.search import Found, SearchRequest
 from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.models.uploads import Upload, UploadCreate
@@ -58,6 +60,7 @@ from secureai_appliance.web.api import (
     chats,
     completions,
     configs,
+    documents,
     embeddings,
     groups,
     keys,
@@ -75,6 +78,7 @@ from secureai_appliance.web.api import (
     users,
     webhooks,
 )
+from secureai_appliance.web.api.documents import BaseUploadForm, UploadForm
 from secureai_appliance.web.metrics import CONTENT_TYPE as METRICS_TYPE
 from secureai_appliance.web.oauth import authorize, device, tokens
 from secureai_appliance.web.pages import HTML
@@ -134,6 +138,20 @@ def route_table() -> tuple[Route, ...]:
         Route("PATCH", "/api/v1/prompts/{id}", prompts.update, "prompts:write", "Change a prompt", "Prompts", body=PromptPatch, example={"tags": ["workshop"]}, answer=Prompt, writes=True, errors=(404, 409, 412)),
         Route("DELETE", "/api/v1/prompts/{id}", prompts.delete, "prompts:write", "Delete a prompt", "Prompts", status=204, writes=True, errors=(404, 412)),
         Route("POST", "/api/v1/prompts/{id}/render", prompts.render, "prompts:read", "Fill in a prompt's variables", "Prompts", body=PromptRender, example={"variables": {"part": "brake pads", "car": "2019 Honda Civic"}}, answer=RenderedPrompt, unaudited="changes nothing", errors=(404, 422)),
+
+        Route("POST", "/api/v1/knowledge/{id}/search", documents.find, "knowledge:read", "Find passages", "Knowledge", body=SearchRequest, example={"query": "How often is brake fluid changed?"}, answer=Found, unaudited="searches and changes nothing", errors=(404, 503)),
+        Route("GET", "/api/v1/knowledge/{id}/documents", documents.index, "knowledge:read", "Documents of a knowledge base", "Documents", query=DocumentQuery, answer=Page[Document], errors=(404,)),
+        Route("POST", "/api/v1/knowledge/{id}/documents", documents.create, "knowledge:write", "Upload files into a knowledge base", "Documents", multipart=UploadForm, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),
+        Route("GET", "/api/v1/knowledge/{id}/documents/{document_id}", documents.show, "knowledge:read", "One document", "Documents", answer=Document, errors=(404,)),
+        Route("DELETE", "/api/v1/knowledge/{id}/documents/{document_id}", documents.delete, "knowledge:write", "Delete a document", "Documents", status=204, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/knowledge/{id}/documents/{document_id}/reindex", documents.reindex, "knowledge:write", "Read a document again", "Documents", answer=Document, writes=True, errors=(404,)),
+        Route("POST", "/api/v1/knowledge/{id}/documents/{document_id}/cancel", documents.cancel, "knowledge:write", "Stop reading a document", "Documents", answer=Document, writes=True, errors=(404, 409)),
+        Route("GET", "/api/v1/knowledge/{id}/documents/{document_id}/content", documents.content, "knowledge:read", "A document's original file", "Documents", content_type="application/octet-stream", errors=(404,)),
+        Route("GET", "/api/v1/knowledge/{id}/documents/{document_id}/chunks", documents.chunks, "knowledge:read", "What can be found of a document", "Documents", query=ListQuery, answer=Page[Chunk], errors=(404,)),
+        Route("GET", "/api/v1/documents", documents.index, "knowledge:read", "Documents of all knowledge bases that the caller may read", "Documents", query=DocumentQuery, answer=Page[Document], errors=(404,)),
+        Route("POST", "/api/v1/documents", documents.create, "knowledge:write", "Upload files into the knowledge base of the field `knowledge_base_id`", "Documents", multipart=BaseUploadForm, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),
+        Route("GET", "/api/v1/documents/{document_id}", documents.show, "knowledge:read", "One document", "Documents", answer=Document, errors=(404,)),
+        Route("DELETE", "/api/v1/documents/{document_id}", documents.delete, "knowledge:write", "Delete a document", "Documents", status=204, writes=True, errors=(404, 412)),
 
         Route("GET", "/api/v1/me", me.show, Access.SIGNED_IN, "Who the caller is", "Users", answer=Me),
         Route("GET", "/api/v1/me/limits", me.limits, Access.SIGNED_IN, "The caller's limits, and what is left of them", "Users", answer=LimitState),

@@ -35,7 +35,7 @@ SPARE_THREADS = 32
 """Beyond the places for completions, so that everything else always finds a thread."""
 MAX_BODY = 16 * MB
 MAX_HEADERS = 32 * 1024
-UNFINISHED_BYTES = 256 * MB
+UNFINISHED_BYTES = 512 * MB
 """Of bodies that are still coming, of all clients together: they lie in the data folder, and anybody may send them."""
 IDLE_SECONDS = 75
 UNSENT_BYTES = 256 * 1024
@@ -88,7 +88,8 @@ class Server:
         """`listener` is from `listen` and closed by `stop`. `gateway` is for tests; by default it has all routes."""
         self.gateway = gateway or Gateway(parts, route_table())
         self._settings = parts.settings
-        self._loop = _Loop(self.gateway, listener, parts.settings.max_streams + SPARE_THREADS)
+        most = max(MAX_BODY, parts.settings.max_upload * MB)
+        self._loop = _Loop(self.gateway, listener, parts.settings.max_streams + SPARE_THREADS, most)
         self._ended: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self.failed = False
@@ -141,7 +142,7 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = Channel
 
-    def __init__(self, gateway: Gateway, listener: socket.socket, threads: int) -> None:
+    def __init__(self, gateway: Gateway, listener: socket.socket, threads: int, max_body: int) -> None:
         self.gateway = gateway
         self.open_by_address: Counter[str] = Counter()
         self._trigger_lock = threading.Lock()
@@ -160,7 +161,7 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
             channel_timeout=IDLE_SECONDS,
             cleanup_interval=1,
             max_request_header_size=MAX_HEADERS,
-            max_request_body_size=MAX_BODY + 1,
+            max_request_body_size=max_body + 1,
             outbuf_high_watermark=UNSENT_BYTES,
             log_socket_errors=False,
             ident="SecureAI",

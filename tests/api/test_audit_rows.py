@@ -15,6 +15,7 @@ from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
 from tests.support import account_requests, webhook_requests
 from tests.support.audit import newest, rows
+from tests.support.knowledge import upload_file
 from tests.support.models import EMBEDDING
 from tests.support.oauth import CALLBACK, DEVICE_CODE, FORM, register, session_of
 from tests.support.running import Response, Running
@@ -120,6 +121,32 @@ def on(path: Callable[[Running], str], method: str, further: str = "", body: obj
 
 def base(api: Running) -> str:
     return f"/api/v1/knowledge/{api.ask('POST', '/api/v1/knowledge', {'name': random_text(8)}).json['id']}"
+
+
+def document(api: Running, in_base: str = "") -> str:
+    of = in_base or base(api)
+    return f"{of}/documents/{upload_file(api, f'{of}/documents').json['id']}"
+
+
+def document_by_itself(api: Running) -> str:
+    return f"/api/v1/documents/{document(api).rpartition('/')[2]}"
+
+
+def document_at_work(api: Running) -> str:
+    made = document(api)
+    with api.appliance.store.transaction() as tx:
+        tx.run("UPDATE documents SET status = 'queued' WHERE id = ?", made.rpartition("/")[2])
+    return made
+
+
+def filling(api: Running) -> Callable[[], Response]:
+    of = base(api)
+    return lambda: upload_file(api, f"{of}/documents")
+
+
+def filling_by_field(api: Running) -> Callable[[], Response]:
+    field = base(api).rpartition("/")[2]
+    return lambda: upload_file(api, "/api/v1/documents", knowledge_base_id=field)
 
 
 def user_id(api: Running) -> str:
@@ -307,6 +334,18 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "PATCH /api/v1/knowledge/{id}": ("knowledge.updated", on(base, "PATCH", body={"description": "x"})),
     "DELETE /api/v1/knowledge/{id}": ("knowledge.deleted", on(base, "DELETE")),
+    "POST /api/v1/knowledge/{id}/documents": ("document.uploaded", filling),
+    "POST /api/v1/documents": ("document.uploaded", filling_by_field),
+    "DELETE /api/v1/knowledge/{id}/documents/{document_id}": ("document.deleted", on(document, "DELETE")),
+    "DELETE /api/v1/documents/{document_id}": ("document.deleted", on(document_by_itself, "DELETE")),
+    "POST /api/v1/knowledge/{id}/documents/{document_id}/reindex": (
+        "document.reindexed",
+        on(document, "POST", "/reindex"),
+    ),
+    "POST /api/v1/knowledge/{id}/documents/{document_id}/cancel": (
+        "document.cancelled",
+        on(document_at_work, "POST", "/cancel"),
+    ),
     "POST /sign-in": ("session.opened", sign_in),
     "POST /sign-in/{token}": ("session.opened", redeem),
     "POST /sign-out": ("session.ended", sign_out),

@@ -11,8 +11,10 @@ from secureai_appliance.conversations import chats, prompts
 from secureai_appliance.conversations.chats import ChatCreate
 from secureai_appliance.conversations.prompts import PromptCreate
 from secureai_appliance.core.ids import hash_secret, new_id, random_text
-from secureai_appliance.knowledge import bases
+from secureai_appliance.knowledge import bases, documents
 from secureai_appliance.knowledge.bases import KnowledgeCreate
+from secureai_appliance.knowledge.blobs import BlobWriter
+from secureai_appliance.knowledge.documents import NewFile
 from secureai_appliance.web.route import Route
 from tests.support.running import Running
 
@@ -86,9 +88,21 @@ def make_prompt(api: Running, user_id: str) -> str:
         return prompts.create(tx, users.caller_of(tx, user_id), body).id
 
 
+def make_document(api: Running, user_id: str) -> str:
+    base_id = make_base(api, user_id)
+    with api.appliance.store.transaction() as tx:
+        blob = BlobWriter(api.appliance.store)
+        blob.write(random_text(40).encode())
+        file = NewFile("a.txt", "text/plain", blob)
+        return documents.add(
+            tx, users.caller_of(tx, user_id), base_id, [file], sealer=api.appliance.sealer, password=None
+        )[0].id
+
+
 OWNED: dict[str, Callable[[Running, str], str]] = {
     "/api/v1/chats/{id}": make_chat,
     "/api/v1/keys/{id}": make_key,
+    "/api/v1/documents/{document_id}": make_document,
     "/api/v1/knowledge/{id}": make_base,
     "/api/v1/me/authorizations/{id}": make_authorization,
     "/api/v1/me/sessions/{id}": make_session,

@@ -374,6 +374,7 @@ def parts_on(
         models=cast(Any, None),
         uploads=cast(Any, None),
         turns=cast(Any, None),
+        ingest=cast(Any, None),
         metrics=Metrics(),
         readiness=checks,
         schedule=list,

@@ -40,7 +40,9 @@ def test_the_document_and_the_table_agree(table: tuple[Route, ...]) -> None:
         operation = described[route.method, route.path]
         assert (operation["security"] == []) == (route.access is Access.PUBLIC)
         assert str(route.status) in operation["responses"]
-        assert ("requestBody" in operation) == (route.body is not None or bool(route.raw))
+        assert ("requestBody" in operation) == (
+            route.body is not None or bool(route.raw) or route.multipart is not None
+        )
         parameters = {(parameter["in"], parameter["name"]) for parameter in operation.get("parameters", [])}
         assert {name for where, name in parameters if where == "path"} == set(re.findall(r"{(\w+)}", route.path))
         if route.query is not None:

@@ -26,6 +26,7 @@ def show(request: Request[None, None]) -> KnowledgeBase:
 
 def update(request: Request[KnowledgePatch, None]) -> KnowledgeBase:
     require_match(request, bases.get(request.tx, request.caller, request.path["id"]))
+    request.tx.after_commit(request.parts.ingest.wake)
     return bases.patch(request.tx, request.caller, request.path["id"], request.body)
 
 

@@ -1,0 +1,290 @@
+"""Documents of a knowledge base: what was uploaded, and how far it is on its way into the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from secureai_appliance.accounts import sharing
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.accounts.sharing import Access
+from secureai_appliance.core.clock import rfc3339
+from secureai_appliance.core.errors import Conflict, NotFound, ValidationError
+from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.sealing import Sealer
+from secureai_appliance.governance import audit, events
+from secureai_appliance.governance.events import DocumentUploaded
+from secureai_appliance.knowledge import bases, index
+from secureai_appliance.knowledge.bases import BASES
+from secureai_appliance.knowledge.blobs import BlobWriter
+from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
+
+Status = Literal["queued", "extracting", "embedding", "indexed", "failed", "cancelled"]
+MOST_FILES = 100
+_UNFINISHED = ("queued", "extracting", "embedding")
+
+
+class DocumentError(msgspec.Struct, kw_only=True):
+    """Why a document could not be read."""
+
+    code: str
+    message: str
+
+
+class Document(msgspec.Struct, kw_only=True):
+    """A document. `progress` goes from 0 to 1; `metadata` is what the file says of itself.
+
+    `page_count` is null while unknown, and for formats without pages.
+    """
+
+    id: str
+    knowledge_base_id: str
+    filename: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    status: Status
+    progress: float
+    page_count: int | None
+    chunk_count: int
+    error: DocumentError | None
+    metadata: dict[str, str]
+    indexed_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class Uploaded(Document, kw_only=True):
+    """The first of the documents that were uploaded, and all of them in `documents`."""
+
+    documents: list[Document]
+
+
+class DocumentQuery(ListQuery, kw_only=True):
+    """`status` keeps documents of one; `knowledge_base_id` those of one base."""
+
+    status: Status | None = None
+    knowledge_base_id: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class Chunk(msgspec.Struct, kw_only=True):
+    """A passage: characters `start` to `end` of the document's text, on `page`, under `heading`."""
+
+    id: str
+    document_id: str
+    position: int
+    start: int
+    end: int
+    page: int | None
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file that has arrived. `name` is what its user calls it."""
+
+    name: str
+    content_type: str
+    blob: BlobWriter
+
+
+_COLUMNS = (
+    "documents.id, base_id, filename, content_type, size_bytes, sha256, status, progress, page_count, chunk_count,"
+    " error_code, error_message, metadata, indexed_at, documents.created_at, documents.updated_at"
+)
+
+
+def _shown(row: tuple[Any, ...]) -> Document:
+    return Document(
+        id=row[0],
+        knowledge_base_id=row[1],
+        filename=row[2],
+        content_type=row[3],
+        size_bytes=row[4],
+        sha256=row[5],
+        status=row[6],
+        progress=row[7],
+        page_count=row[8],
+        chunk_count=row[9],
+        error=None if row[10] is None else DocumentError(code=row[10], message=row[11]),
+        metadata=msgspec.json.decode(row[12]),
+        indexed_at=None if row[13] is None else rfc3339(row[13]),
+        created_at=rfc3339(row[14]),
+        updated_at=rfc3339(row[15]),
+    )
+
+
+_SPEC: ListSpec[Document] = ListSpec(
+    columns=_COLUMNS,
+    source="documents",
+    sortable={
+        "created_at": "documents.created_at",
+        "filename": "filename",
+        "size_bytes": "size_bytes",
+        "status": "status",
+    },
+    search=("filename",),
+    read=_shown,
+)
+_CHUNKS: ListSpec[Chunk] = ListSpec(
+    columns='chunks.id, document_id, position, start, "end", page, heading, text',
+    source="chunks JOIN documents ON documents.id = chunks.document_id",
+    row_id="chunks.row_id",
+    created_at="documents.indexed_at",
+    sortable={"position": "position"},
+    default_sort="position",
+    search=("text",),
+    read=lambda row: Chunk(
+        id=row[0],
+        document_id=row[1],
+        position=row[2],
+        start=row[3],
+        end=row[4],
+        page=row[5],
+        heading=row[6],
+        text=row[7],
+    ),
+)
+
+
+def add(
+    tx: Transaction, caller: Caller, base_id: str, files: Sequence[NewFile], *, sealer: Sealer, password: str | None
+) -> list[Document]:
+    """Make documents of files that have arrived, all or none, and have them indexed. `password` opens them.
+
+    Raises NotFound, PermissionDenied, ValidationError without a file, Conflict when the same bytes are in the base.
+    """
+    base_id = bases.find(tx, caller, base_id, "write")
+    if not files:
+        raise ValidationError("Send at least one 'file'.", field="file", constraint="required")
+
+    def sealed(document_id: str) -> bytes | None:
+        return sealer.seal(password.encode(), _context(document_id)) if password else None
+
+    return [_add(tx, caller, base_id, file, sealed) for file in files]
+
+
+def _add(
+    tx: Transaction, caller: Caller, base_id: str, file: NewFile, sealed: Callable[[str], bytes | None]
+) -> Document:
+    there = tx.value("SELECT id FROM documents WHERE base_id = ? AND sha256 = ?", base_id, file.blob.sha256)
+    if there is not None:
+        raise Conflict(
+            f"The same bytes are in this knowledge base already: {there}.",
+            field="file",
+            constraint="unique",
+            details={"id": there},
+        )
+    document_id, now = new_id("doc"), tx.now()
+    tx.run(
+        "INSERT INTO documents (id, base_id, filename, content_type, size_bytes, sha256, blob_id, password, status,"
+        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
+        *(document_id, base_id, file.name, file.content_type, file.blob.size, file.blob.sha256),
+        *(file.blob.finish(tx), sealed(document_id), now, now),
+    )
+    bases.enqueue(tx, base_id, document_id)
+    details: audit.Details = {"knowledge_base_id": base_id, "size_bytes": file.blob.size, "sha256": file.blob.sha256}
+    audit.record(tx, caller.actor, "document.uploaded", "document", document_id, details=details)
+    events.emit(
+        tx,
+        DocumentUploaded(
+            document_id=document_id,
+            knowledge_base_id=base_id,
+            filename=file.name,
+            size_bytes=file.blob.size,
+            user_id=caller.user_id,
+        ),
+    )
+    return get(tx, caller, document_id)
+
+
+def list_(db: Reader, caller: Caller, query: DocumentQuery) -> Page[Document]:
+    """The documents of one base, or of all that the caller may read. Raises NotFound for another's base."""
+    where, params = _visible(caller)
+    if query.knowledge_base_id is not None:
+        where, params = f"{where} AND base_id = ?", (*params, bases.find(db, caller, query.knowledge_base_id))
+    if query.status is not None:
+        where, params = f"{where} AND status = ?", (*params, query.status)
+    return list_page(db, _SPEC, query, where=where, params=params)
+
+
+def get(db: Reader, caller: Caller, document_id: str, base_id: str | None = None, access: Access = "read") -> Document:
+    """One document, of this base where one is named.
+
+    Raises NotFound, PermissionDenied for `access` "write" where the base is shared for reading.
+    """
+    where, params = _visible(caller)
+    row = db.one(
+        f"SELECT {_COLUMNS} FROM documents WHERE {where} AND documents.id = ?",  # noqa: S608 (constants of the rooms)
+        *(*params, document_id),
+    )
+    if row is None or (base_id is not None and bases.find(db, caller, base_id) != row[1]):
+        raise NotFound("There is no such document.")
+    if access == "write":
+        bases.find(db, caller, row[1], "write")
+    return _shown(row)
+
+
+def blob(db: Reader, document_id: str) -> int:
+    """The number of a document's blob, for who has got the document."""
+    number: int = db.value("SELECT blob_id FROM documents WHERE id = ?", document_id)
+    return number
+
+
+def chunks(db: Reader, document: Document, query: ListQuery) -> Page[Chunk]:
+    """What can be found of a document, in its order."""
+    now = bases.active(db, document.knowledge_base_id)
+    return list_page(db, _CHUNKS, query, where="index_id = ? AND document_id = ?", params=(now.row_id, document.id))
+
+
+def delete(tx: Transaction, caller: Caller, document: Document) -> None:
+    """Take a document away, its chunks and its place in the queue with it; its bytes go with the next sweep."""
+    index.forget(tx, document.id, document.knowledge_base_id)
+    tx.run("DELETE FROM documents WHERE id = ?", document.id)
+    bases.settle(tx, document.knowledge_base_id)
+    details = {"knowledge_base_id": document.knowledge_base_id}
+    audit.record(tx, caller.actor, "document.deleted", "document", document.id, details=details)
+
+
+def reindex(tx: Transaction, caller: Caller, document: Document) -> Document:
+    """Have a document read again; what can be found of it now stays until then."""
+    tx.run(
+        "UPDATE documents SET status = 'queued', progress = 0, error_code = NULL, error_message = NULL,"
+        " updated_at = ? WHERE id = ?",
+        *(tx.now(), document.id),
+    )
+    bases.enqueue(tx, document.knowledge_base_id, document.id)
+    details = {"knowledge_base_id": document.knowledge_base_id}
+    audit.record(tx, caller.actor, "document.reindexed", "document", document.id, details=details)
+    return get(tx, caller, document.id)
+
+
+def cancel(tx: Transaction, caller: Caller, document: Document) -> Document:
+    """Stop reading a document. Raises Conflict when that is over."""
+    if document.status not in _UNFINISHED:
+        raise Conflict(f"The document is {document.status}.", constraint="status")
+    tx.run("DELETE FROM ingest_jobs WHERE document_id = ?", document.id)
+    tx.run("UPDATE documents SET status = 'cancelled', updated_at = ? WHERE id = ?", tx.now(), document.id)
+    bases.settle(tx, document.knowledge_base_id)
+    details = {"knowledge_base_id": document.knowledge_base_id}
+    audit.record(tx, caller.actor, "document.cancelled", "document", document.id, details=details)
+    return get(tx, caller, document.id)
+
+
+def password_of(sealer: Sealer, document_id: str, sealed: bytes | None) -> str | None:
+    """The password that was given with a document."""
+    return None if sealed is None else sealer.open(sealed, _context(document_id)).decode()
+
+
+def _context(document_id: str) -> str:
+    return f"documents.password.{document_id}"
+
+
+def _visible(caller: Caller) -> tuple[str, tuple[Any, ...]]:
+    where, params = sharing.visible_to(caller, BASES)
+    return f"base_id IN (SELECT id FROM knowledge_bases WHERE {where})", params  # noqa: S608 (constants of the rooms)

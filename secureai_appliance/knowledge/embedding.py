@@ -1,0 +1,78 @@
+"""The embedding model of an index: loaded when it is needed, held while it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from secureai_appliance.core.errors import InternalError, ServiceUnavailable
+from secureai_appliance.models import catalogue
+from secureai_appliance.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from secureai_appliance.inference.embedder import Embedder
+    from secureai_appliance.models.registry import Models
+
+_LOOK_SECONDS = 0.5
+_LONGEST_WAIT = 120
+_QUERY_TOKENS = 510
+SPECIAL_TOKENS = 2
+"""That the model itself puts around a text."""
+
+
+@contextmanager
+def embedder(
+    store: Store, models: Models, model_id: str, abandoned: Callable[[], bool] = lambda: False
+) -> Iterator[Embedder]:
+    """The model, kept in memory until the `with` ends. Raises NotFound, ServiceUnavailable."""
+    from secureai_appliance.inference.embedder import Embedder
+
+    with store.read() as db:
+        row = catalogue.find(db, model_id)
+    handle = models.embedding(row)
+    with models.held(row):
+        loaded = None
+        for _ in range(round(_LONGEST_WAIT / _LOOK_SECONDS)):
+            loaded = handle.wait(_LOOK_SECONDS)
+            if loaded is not None:
+                break
+            if abandoned():
+                raise ServiceUnavailable("Nobody waits for the model any more.", retry_after=1)
+        if loaded is None:
+            raise ServiceUnavailable(f"The model '{model_id}' is still being loaded.", retry_after=5)
+        if not isinstance(loaded, Embedder):
+            raise InternalError("The model in this place makes no embeddings.")
+        yield loaded
+
+
+def count(model: Embedder, text: str) -> int:
+    """Tokens of a text, without those that the model puts around it."""
+    from secureai_appliance.inference.tokens import TooManyTokens
+
+    try:
+        return len(model.tokenize(text)) - SPECIAL_TOKENS
+    except TooManyTokens as cause:
+        return cause.count
+
+
+def tokens(model: Embedder, text: str) -> list[int]:
+    """A text's tokens, its end left out where it is longer than the model reads."""
+    from secureai_appliance.inference.tokens import TooManyTokens
+
+    most = model.max_tokens
+    try:
+        found = model.tokenize(text)
+    except TooManyTokens:
+        found = model.tokenize(text[: most * 2])
+    return found if len(found) <= most else [*found[: most - 1], found[-1]]
+
+
+def vectors(
+    model: Embedder, passages: Sequence[Sequence[int]], abandoned: Callable[[], bool] = lambda: False
+) -> list[NDArray[np.float32]]:
+    """A vector of length 1 for each list of tokens. Raises Abandoned, ServiceUnavailable."""
+    return model.embed(passages, abandoned)

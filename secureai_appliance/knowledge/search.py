@@ -1,0 +1,389 @@
+"""Finding passages: by meaning (vectors), by words (full text), and both together by the places they give a passage.
+
+Who may read a base is asked in the same reading as the passages, and again in each query's SQL. A base's index is
+looked up before the query is embedded and once more when it is searched: one that was replaced in between is not mixed
+with the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from secureai_appliance.accounts import sharing
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.knowledge import bases, embedding, index
+from secureai_appliance.knowledge.bases import BASES, Index
+from secureai_appliance.knowledge.index import Condition, Hit
+from secureai_appliance.knowledge.plain import query_terms
+from secureai_appliance.store import Reader, Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from secureai_appliance.models.registry import Models
+
+Mode = Literal["hybrid", "vector", "keyword"]
+Ids = Annotated[list[str], Meta(min_length=1, max_length=100)]
+
+RRF_K = 10
+DEPTH = 100
+"""Passages that each leg puts in order."""
+CANDIDATES = 512
+"""Passages whose vectors are compared in full, of those nearest by their signs."""
+_KNOWN, _SPELLED = 0.5, 0.8
+_TRIES = 3
+
+
+class SearchFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Only passages of these documents, or of files of these types; what is left out filters nothing."""
+
+    document_ids: Ids | None = None
+    content_types: Ids | None = None
+
+
+class SearchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to look for. `per_document`: passages of one document that come before those of all others are through.
+
+    `explain` adds what each leg found and what became of it.
+    """
+
+    query: Annotated[str, Meta(min_length=1, max_length=8000)]
+    top_k: Annotated[int, Meta(ge=1, le=100)] = 8
+    mode: Mode = "hybrid"
+    min_score: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    filter: SearchFilter | None = None
+    per_document: Annotated[int, Meta(ge=1, le=100)] = 3
+    explain: bool = False
+
+
+class Ranks(msgspec.Struct, kw_only=True):
+    """The places that the legs gave a passage, from 1; null where it was not among the first."""
+
+    vector: int | None
+    keyword: int | None
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """A passage: characters `start` to `end` of its document's text.
+
+    `score` goes from 0 to 1: the cosine by meaning, a share of the best by words, the joint one of both places.
+    """
+
+    chunk_id: str
+    document_id: str
+    knowledge_base_id: str
+    filename: str
+    page: int | None
+    heading: str
+    start: int
+    end: int
+    text: str
+    score: float
+    similarity: float | None
+    """The cosine between query and passage; null where the vectors did not find it."""
+    ranks: Ranks
+
+
+class Candidate(msgspec.Struct, kw_only=True):
+    """What a leg found: `score` is the cosine, or BM25."""
+
+    chunk_id: str
+    document_id: str
+    score: float
+
+
+class Cut(msgspec.Struct, kw_only=True):
+    """A passage that was found and left out, and why."""
+
+    chunk_id: str
+    document_id: str
+    score: float
+    reason: Literal["duplicate", "per_document", "top_k", "min_score"]
+
+
+class Trace(msgspec.Struct, kw_only=True):
+    """How a search went. `vector_weight`: what the vectors' places counted; 0 where the model knows no word of it."""
+
+    terms: list[list[str]]
+    embedding_models: list[str]
+    vector_weight: float
+    vector: list[Candidate]
+    keyword: list[Candidate]
+    cut: list[Cut]
+
+
+class Found(msgspec.Struct, kw_only=True):
+    """The best passages, best first. `trace` only for who asked for it."""
+
+    data: list[Result]
+    trace: Trace | None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A base that is searched, and its index."""
+
+    base_id: str
+    index: Index
+
+
+@dataclass(frozen=True)
+class _Row:
+    chunk_id: str
+    document_id: str
+    base_id: str
+    filename: str
+    page: int | None
+    heading: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclass
+class _Legs:
+    vector: list[Hit] = field(default_factory=list)
+    keyword: list[Hit] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Query:
+    """The query as the models see it: a vector of each, and how far the vectors can be trusted."""
+
+    vectors: dict[str, NDArray[np.float32]]
+    tokens: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class _Scored:
+    row_id: int
+    score: float
+    vector_rank: int | None
+    keyword_rank: int | None
+
+
+def search(
+    store: Store,
+    models: Models,
+    caller: Caller,
+    base_ids: Sequence[str],
+    body: SearchRequest,
+    *,
+    abandoned: Callable[[], bool] = lambda: False,
+    used: Callable[[str, int], None] = lambda model, tokens: None,
+) -> Found:
+    """The passages of these bases (by id or slug) that answer the query best.
+
+    `used` is told the embedding model and its tokens. Raises NotFound for a base that the caller may not read,
+    ServiceUnavailable while the embedding model is not at hand, Abandoned.
+    """
+    for _ in range(_TRIES):
+        with store.read() as db:
+            places = _places(db, caller, base_ids)
+        query = _embed(store, models, places, body, abandoned)
+        for model in query.vectors:
+            used(model, query.tokens)
+        with store.read() as db:
+            if _places(db, caller, base_ids) == places:
+                return _search(db, caller, places, body, query)
+    raise ServiceUnavailable("The knowledge base is being changed; try again.", retry_after=1)
+
+
+def _places(db: Reader, caller: Caller, base_ids: Sequence[str]) -> list[_Place]:
+    found = dict.fromkeys(bases.find(db, caller, base_id) for base_id in base_ids)
+    return [_Place(base_id, bases.active(db, base_id)) for base_id in found]
+
+
+def _embed(
+    store: Store, models: Models, places: Sequence[_Place], body: SearchRequest, abandoned: Callable[[], bool]
+) -> _Query:
+    vectors: dict[str, NDArray[np.float32]] = {}
+    tokens, weight = 0, 1.0
+    if body.mode != "keyword":
+        for name in dict.fromkeys(place.index.embedding_model for place in places if place.index.dimension):
+            with embedding.embedder(store, models, name, abandoned) as model:
+                ids = embedding.tokens(model, body.query)
+                vectors[name] = embedding.vectors(model, [ids], abandoned)[0]
+            tokens, weight = len(ids), _trust(body.query, len(ids) - embedding.SPECIAL_TOKENS)
+    return _Query(vectors, tokens, weight)
+
+
+def _trust(query: str, tokens: int) -> float:
+    """What the vectors are worth: a model that spells a language's words out letter by letter doesn't know it.
+
+    So it is with names and numbers of parts, which are better found by their letters.
+    """
+    letters = sum(1 for letter in query if letter.isalnum()) or 1
+    return min(1.0, max(0.0, (_SPELLED - tokens / letters) / (_SPELLED - _KNOWN)))
+
+
+def _search(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRequest, query: _Query) -> Found:
+    words = query_terms(body.query)
+    legs = _ask(db, places, body, query, words)
+    scored = _fuse(legs, body.mode, query.weight)
+    rows = _rows(db, caller, [each.row_id for each in scored])
+    scored = [each for each in scored if each.row_id in rows]
+    kept, cut = _choose(scored, rows, body)
+    cosines = {hit.row_id: hit.score for hit in legs.vector}
+    return Found(
+        data=[_result(each, rows[each.row_id], cosines.get(each.row_id)) for each in kept],
+        trace=Trace(
+            terms=words,
+            embedding_models=list(query.vectors),
+            vector_weight=round(query.weight, 3),
+            vector=_candidates(legs.vector, rows),
+            keyword=_candidates(legs.keyword, rows),
+            cut=cut,
+        )
+        if body.explain
+        else None,
+    )
+
+
+def _ask(
+    db: Reader, places: Sequence[_Place], body: SearchRequest, query: _Query, words: Sequence[Sequence[str]]
+) -> _Legs:
+    legs = _Legs()
+    for place in places:
+        only = _condition(place, body.filter)
+        vector = query.vectors.get(place.index.embedding_model)
+        if vector is not None:
+            legs.vector += index.nearest(db, place.index, vector, count=DEPTH, candidates=CANDIDATES, only=only)
+        if body.mode != "vector":
+            legs.keyword += index.matching(db, place.index, _expression(words), DEPTH, only)
+    for leg in (legs.vector, legs.keyword):
+        leg.sort(key=lambda hit: (-hit.score, hit.row_id))
+        del leg[DEPTH:]
+    return legs
+
+
+def _condition(place: _Place, wanted: SearchFilter | None) -> Condition | None:
+    if wanted is None or (wanted.document_ids is None and wanted.content_types is None):
+        return None
+    return (
+        "SELECT chunks.row_id FROM documents JOIN chunks ON chunks.index_id = ? AND chunks.document_id = documents.id"
+        " WHERE documents.base_id = ? AND (? IS NULL OR documents.id IN (SELECT value FROM json_each(?)))"
+        " AND (? IS NULL OR documents.content_type IN (SELECT value FROM json_each(?)))",
+        (
+            *(place.index.row_id, place.base_id),
+            *(_json(wanted.document_ids),) * 2,
+            *(_json(wanted.content_types),) * 2,
+        ),
+    )
+
+
+def _json(values: Sequence[str] | None) -> str | None:
+    return None if values is None else msgspec.json.encode(values).decode()
+
+
+def _expression(words: Sequence[Sequence[str]]) -> str:
+    """Any of the words, in FTS5's language."""
+    return " OR ".join('"' + term.replace('"', '""') + '"' for word in words for term in word)
+
+
+def _fuse(legs: _Legs, mode: Mode, weight: float) -> list[_Scored]:
+    """All that was found, best first: by the leg that was asked, or by the sum of 1 / (10 + place) over both."""
+    vector = {hit.row_id: place for place, hit in enumerate(legs.vector, 1)}
+    keyword = {hit.row_id: place for place, hit in enumerate(legs.keyword, 1)}
+    if not keyword:
+        weight = 1.0  # nothing else is known
+    if mode == "vector":
+        scores = {hit.row_id: max(0.0, hit.score) for hit in legs.vector}
+    elif mode == "keyword":
+        best = max((hit.score for hit in legs.keyword), default=1.0) or 1.0
+        scores = {hit.row_id: max(0.0, hit.score / best) for hit in legs.keyword}
+    else:
+        most = (1 + weight) / (RRF_K + 1)
+        scores = {
+            row_id: (
+                (weight / (RRF_K + vector[row_id]) if row_id in vector else 0.0)
+                + (1 / (RRF_K + keyword[row_id]) if row_id in keyword else 0.0)
+            )
+            / most
+            for row_id in vector | keyword
+        }
+    found = [_Scored(row_id, score, vector.get(row_id), keyword.get(row_id)) for row_id, score in scores.items()]
+    return sorted(found, key=lambda each: (-each.score, each.keyword_rank or DEPTH + 1, each.row_id))
+
+
+def _rows(db: Reader, caller: Caller, row_ids: Sequence[int]) -> dict[int, _Row]:
+    where, params = sharing.visible_to(caller, BASES)
+    found = db.all(
+        'SELECT chunks.row_id, chunks.id, documents.id, base_id, filename, page, heading, start, "end", text'  # noqa: S608
+        " FROM json_each(?) AS wanted JOIN chunks ON chunks.row_id = wanted.value"
+        " JOIN documents ON documents.id = chunks.document_id"
+        f" WHERE documents.base_id IN (SELECT id FROM knowledge_bases WHERE {where})",
+        *(msgspec.json.encode(row_ids).decode(), *params),
+    )
+    return {row_id: _Row(*rest) for row_id, *rest in found}
+
+
+def _choose(scored: Sequence[_Scored], rows: dict[int, _Row], body: SearchRequest) -> tuple[list[_Scored], list[Cut]]:
+    """The first `top_k`, each text once; more of one document than `per_document` only where others leave room."""
+    kept: list[_Scored] = []
+    spare: list[_Scored] = []
+    cut: list[Cut] = []
+    texts: set[str] = set()
+    taken: dict[str, int] = {}
+
+    def leave(each: _Scored, reason: Any) -> None:
+        row = rows[each.row_id]
+        cut.append(Cut(chunk_id=row.chunk_id, document_id=row.document_id, score=_rounded(each.score), reason=reason))
+
+    for each in scored:
+        row = rows[each.row_id]
+        text = " ".join(row.text.split()).casefold()
+        if each.score < body.min_score:
+            leave(each, "min_score")
+        elif text in texts:
+            leave(each, "duplicate")
+        elif len(kept) == body.top_k:
+            leave(each, "top_k")
+        else:
+            texts.add(text)
+            taken[row.document_id] = taken.get(row.document_id, 0) + 1
+            (kept if taken[row.document_id] <= body.per_document else spare).append(each)
+    room = body.top_k - len(kept)
+    for each in spare[room:]:
+        leave(each, "per_document")
+    # what comes last because of its document stands behind what it made room for
+    return kept + spare[:room], cut
+
+
+def _candidates(hits: Sequence[Hit], rows: dict[int, _Row]) -> list[Candidate]:
+    return [
+        Candidate(
+            chunk_id=rows[hit.row_id].chunk_id, document_id=rows[hit.row_id].document_id, score=_rounded(hit.score)
+        )
+        for hit in hits
+        if hit.row_id in rows
+    ]
+
+
+def _result(each: _Scored, row: _Row, cosine: float | None) -> Result:
+    return Result(
+        chunk_id=row.chunk_id,
+        document_id=row.document_id,
+        knowledge_base_id=row.base_id,
+        filename=row.filename,
+        page=row.page,
+        heading=row.heading,
+        start=row.start,
+        end=row.end,
+        text=row.text,
+        score=_rounded(each.score),
+        similarity=None if cosine is None else _rounded(cosine),
+        ranks=Ranks(vector=each.vector_rank, keyword=each.keyword_rank),
+    )
+
+
+def _rounded(score: float) -> float:
+    return round(score, 6)

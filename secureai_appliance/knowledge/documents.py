@@ -180,6 +180,29 @@ def _add(
             constraint="unique",
             details={"id": there},
         )
+    document_id = _insert(tx, base_id, file, sealed)
+    details: audit.Details = {
+        "knowledge_base_id": base_id,
+        "size_bytes": file.blob.size,
+        "sha256": file.blob.sha256,
+    }
+    audit.record(tx, caller.actor, "document.uploaded", "document", document_id, details=details)
+    _tell(tx, base_id, document_id, file, caller.user_id)
+    return get(tx, caller, document_id)
+
+
+def attach(tx: Transaction, base_id: str, file: NewFile) -> None:
+    """Make a document of a file that was inside another, unless its bytes are in the base."""
+    if tx.value("SELECT EXISTS (SELECT 1 FROM documents WHERE base_id = ? AND sha256 = ?)", base_id, file.blob.sha256):
+        return
+    document_id = _insert(tx, base_id, file, lambda _: None)
+    details: audit.Details = {"knowledge_base_id": base_id, "size_bytes": file.blob.size}
+    audit.record(tx, audit.SYSTEM, "document.attached", "document", document_id, details=details)
+    owner = tx.value("SELECT owner_id FROM knowledge_bases WHERE id = ?", base_id)
+    _tell(tx, base_id, document_id, file, owner)
+
+
+def _insert(tx: Transaction, base_id: str, file: NewFile, sealed: Callable[[str], bytes | None]) -> str:
     document_id, now = new_id("doc"), tx.now()
     tx.run(
         "INSERT INTO documents (id, base_id, filename, content_type, size_bytes, sha256, blob_id, password, status,"
@@ -188,8 +211,10 @@ def _add(
         *(file.blob.finish(tx), sealed(document_id), now, now),
     )
     bases.enqueue(tx, base_id, document_id)
-    details: audit.Details = {"knowledge_base_id": base_id, "size_bytes": file.blob.size, "sha256": file.blob.sha256}
-    audit.record(tx, caller.actor, "document.uploaded", "document", document_id, details=details)
+    return document_id
+
+
+def _tell(tx: Transaction, base_id: str, document_id: str, file: NewFile, user_id: str) -> None:
     events.emit(
         tx,
         DocumentUploaded(
@@ -197,10 +222,9 @@ def _add(
             knowledge_base_id=base_id,
             filename=file.name,
             size_bytes=file.blob.size,
-            user_id=caller.user_id,
+            user_id=user_id,
         ),
     )
-    return get(tx, caller, document_id)
 
 
 def list_(db: Reader, caller: Caller, query: DocumentQuery) -> Page[Document]:

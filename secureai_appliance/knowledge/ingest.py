@@ -26,10 +26,15 @@ from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.events import DocumentError, DocumentFailed, DocumentIndexed
-from secureai_appliance.knowledge import bases, blobs, embedding, index
+from secureai_appliance.knowledge import bases, blobs, documents, embedding, index
 from secureai_appliance.knowledge.bases import Chunking, Index
+from secureai_appliance.knowledge.blobs import BlobWriter
+from secureai_appliance.knowledge.chunking import Chunk, chunked
+from secureai_appliance.knowledge.documents import NewFile
+from secureai_appliance.knowledge.extract import kinds, reading, worker
+from secureai_appliance.knowledge.extract.extracted import Extracted, Limits, Unreadable
 from secureai_appliance.knowledge.index import Entry
-from secureai_appliance.knowledge.plain import Chunk, Extracted, Unreadable, chunked, read, terms
+from secureai_appliance.knowledge.terms import terms
 from secureai_appliance.store import Store, Transaction
 
 if TYPE_CHECKING:
@@ -45,6 +50,7 @@ TOGETHER = 16
 """Documents that are embedded in one go, while they are small."""
 _TOGETHER_BYTES = 256 * 1024
 _EMBEDDED_AT_ONCE = 64
+_READ_HERE_BYTES = 64 * 1024
 _TOLD_EVERY = 1.0
 _LATER_SECONDS = 10
 _IDLE_SECONDS = 5.0
@@ -223,23 +229,61 @@ class Ingest:
                     readable.append(task)
         entries = self._embed(work, readable)
         for task in readable:
+            # the long part of writing them comes before the transaction that shows them
+            inside = self._inside(task)
             with self.store.transaction() as tx:
                 if _is_ours(tx, work.lease, task):
-                    _indexed(tx, work.target, task, entries.get(task.job_id, []))
+                    _indexed(tx, work.target, task, entries.get(task.job_id, []), inside)
+
+    def _inside(self, task: _Task) -> list[NewFile]:
+        """The files in the file (an e-mail's), which become documents of their own."""
+        files = []
+        if task.searched and task.extracted is not None:
+            for attachment in task.extracted.attachments:
+                blob = BlobWriter(self.store)
+                blob.write(attachment.data)
+                files.append(NewFile(attachment.filename, attachment.content_type, blob))
+        return files
 
     def _read(self, work: _Work, task: _Task, path: Path) -> None:
         work.tell(task, "extracting", 0.0)
         blobs.unpack(self.store, task.blob_id, path)
-        task.extracted = read(path, task.filename, task.content_type)
+        task.extracted = self._extract(work, task, path)
         path.unlink()
         size = min(work.target.chunking.size, work.model.max_tokens - embedding.SPECIAL_TOKENS)
 
         def count(text: str) -> int:
-            work.tell(task, "extracting", 0.1)
+            work.tell(task, "extracting", 0.2)
             return embedding.count(work.model, text)
 
         task.chunks = chunked(task.extracted, size, work.target.chunking.overlap, count)
         work.tell(task, "embedding", 0.2)
+
+    def _extract(self, work: _Work, task: _Task, path: Path) -> Extracted:
+        """What is short and plain is read here: a process of its own would cost more than the reading."""
+        limits = Limits()
+        if task.size <= _READ_HERE_BYTES and (
+            kinds.kind_of(path, task.filename, task.content_type, limits) in {kinds.TEXT, kinds.MARKDOWN}
+        ):
+            return reading.extract(path, task.filename, task.content_type, limits=limits)
+        share = 0.0
+
+        def cancelled() -> bool:
+            work.tell_all([task], "extracting", share)
+            return task.job_id in work.lost
+
+        def told(done: float) -> None:
+            nonlocal share
+            share = 0.2 * done
+
+        password = documents.password_of(self._sealer, task.document_id, task.password)
+        return worker.run(
+            *(path, task.filename, task.content_type),
+            password=password,
+            limits=limits,
+            on_progress=told,
+            cancelled=cancelled,
+        )
 
     def _embed(self, work: _Work, tasks: list[_Task]) -> dict[int, list[Entry]]:
         pieces = [
@@ -345,13 +389,15 @@ def _is_searched(tx: Transaction, target: Index) -> bool:
     return bool(tx.value("SELECT state = 'active' FROM knowledge_indexes WHERE row_id = ?", target.row_id))
 
 
-def _indexed(tx: Transaction, target: Index, task: _Task, entries: Sequence[Entry]) -> None:
+def _indexed(tx: Transaction, target: Index, task: _Task, entries: Sequence[Entry], inside: Sequence[NewFile]) -> None:
     """The document's chunks, its status, its event and the end of its job: one transaction."""
     assert task.extracted is not None
     index.put(tx, target, task.document_id, entries)
     tx.run("DELETE FROM ingest_jobs WHERE row_id = ?", task.job_id)
     searched = _is_searched(tx, target)
     if searched:
+        for file in inside:
+            documents.attach(tx, task.base_id, file)
         tx.run(
             "UPDATE documents SET status = 'indexed', progress = 1, error_code = NULL, error_message = NULL,"
             " page_count = ?, chunk_count = ?, metadata = ?, indexed_at = ?, updated_at = ? WHERE id = ?",

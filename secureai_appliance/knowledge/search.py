@@ -20,7 +20,7 @@ from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.knowledge import bases, embedding, index
 from secureai_appliance.knowledge.bases import BASES, Index
 from secureai_appliance.knowledge.index import Condition, Hit
-from secureai_appliance.knowledge.plain import query_terms
+from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.store import Reader, Store
 
 if TYPE_CHECKING:

@@ -316,6 +316,7 @@ def _add_index(tx: Transaction, base_id: str, state: str, model: str, chunking: 
     )
     row_id: int = tx.value("SELECT last_insert_rowid()")
     tx.run(f"CREATE VIRTUAL TABLE {terms_table(row_id)} USING fts5({_FTS})")
+    tx.run(f"CREATE VIRTUAL TABLE {words_table(row_id)} USING fts5vocab({terms_table(row_id)}, 'row')")
     return row_id
 
 
@@ -326,6 +327,11 @@ _FTS = "terms, content='', contentless_delete=1, tokenize='ascii'"
 def terms_table(index_id: int) -> str:
     """The table of an index's words: one for each, so that no base's statistics weigh in another's results."""
     return f"terms_{int(index_id)}"
+
+
+def words_table(index_id: int) -> str:
+    """The table that counts in how many chunks a word stands."""
+    return f"words_{int(index_id)}"
 
 
 def _model(db: Reader, caller: Caller, name: str, chunking: Chunking) -> str:

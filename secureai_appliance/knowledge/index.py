@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.knowledge.bases import Index, terms_table
+from secureai_appliance.knowledge.bases import Index, terms_table, words_table
 from secureai_appliance.store import Reader, Store, Transaction
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _VECTORS_IN_A_BLOCK = 128
 _SWEPT_AT_ONCE = 500
+_MOST_RANKED = 20_000
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def sweep(store: Store) -> bool:
         return False
     with store.transaction() as tx:
         rows = tx.all("SELECT row_id FROM chunks WHERE index_id = ? LIMIT ?", index_id, _SWEPT_AT_ONCE)
+        tx.run(f"DROP TABLE IF EXISTS {words_table(index_id)}")
         tx.run(f"DROP TABLE IF EXISTS {terms_table(index_id)}")
         _remove(tx, index_id, [row_id for (row_id,) in rows], with_terms=False)
         if len(rows) < _SWEPT_AT_ONCE:
@@ -156,8 +160,11 @@ def nearest(
     return [Hit(row_id, cosine) for row_id, cosine in rows]
 
 
-def matching(db: Reader, index: Index, expression: str, count: int, only: Condition | None = None) -> list[Hit]:
-    """The chunks in which words of an FTS5 expression stand, the best `count` by BM25."""
+def matching(
+    db: Reader, index: Index, words: Sequence[Sequence[str]], count: int, only: Condition | None = None
+) -> list[Hit]:
+    """The chunks in which any of the words stand, the best `count` by BM25. A word is the terms it may stand as."""
+    expression = " OR ".join('"' + term.replace('"', '""') + '"' for term in _telling(db, index, words))
     if not expression:
         return []
     table = terms_table(index.row_id)
@@ -167,3 +174,28 @@ def matching(db: Reader, index: Index, expression: str, count: int, only: Condit
         *(expression, *params, count),
     )
     return [Hit(row_id, -rank) for row_id, rank in rows]
+
+
+def _telling(db: Reader, index: Index, words: Sequence[Sequence[str]]) -> list[str]:
+    """The terms to look for: those of the rarest words, until they stand in so many chunks that ranking takes long.
+
+    In a large base, words that stand everywhere tell little and cost most.
+    """
+    counted = []
+    for word in words:
+        rows = db.all(
+            f"SELECT term, doc FROM {words_table(index.row_id)}"  # noqa: S608 (a number)
+            " WHERE term IN (SELECT value FROM json_each(?))",
+            msgspec.json.encode(word).decode(),
+        )
+        if rows:
+            counted.append((sum(chunks for _, chunks in rows), [term for term, _ in rows]))
+    counted.sort()
+    terms: list[str] = []
+    ranked = 0
+    for chunks, found in counted:
+        ranked += chunks
+        if terms and ranked > _MOST_RANKED:
+            break
+        terms += found
+    return list(dict.fromkeys(terms))

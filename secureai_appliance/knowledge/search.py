@@ -258,7 +258,7 @@ def _ask(
         if vector is not None:
             legs.vector += index.nearest(db, place.index, vector, count=DEPTH, candidates=CANDIDATES, only=only)
         if body.mode != "vector":
-            legs.keyword += index.matching(db, place.index, _expression(words), DEPTH, only)
+            legs.keyword += index.matching(db, place.index, words, DEPTH, only)
     for leg in (legs.vector, legs.keyword):
         leg.sort(key=lambda hit: (-hit.score, hit.row_id))
         del leg[DEPTH:]
@@ -282,11 +282,6 @@ def _condition(place: _Place, wanted: SearchFilter | None) -> Condition | None:
 
 def _json(values: Sequence[str] | None) -> str | None:
     return None if values is None else msgspec.json.encode(values).decode()
-
-
-def _expression(words: Sequence[Sequence[str]]) -> str:
-    """Any of the words, in FTS5's language."""
-    return " OR ".join('"' + term.replace('"', '""') + '"' for word in words for term in word)
 
 
 def _fuse(legs: _Legs, mode: Mode, weight: float) -> list[_Scored]:

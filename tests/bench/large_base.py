@@ -1,0 +1,126 @@
+"""100,000 chunks in one base: how long a search takes while documents are being indexed, and what the signs miss.
+
+Vectors are made up: mixtures of a few thousand directions, as passages about related things are. Texts are made of
+words as frequent as those of a language. Both go into the index through the code that ingest uses.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from secureai_appliance.knowledge import bases, index
+from secureai_appliance.knowledge.index import Entry
+from secureai_appliance.knowledge.search import CANDIDATES
+from secureai_appliance.knowledge.terms import query_terms, terms
+from tests.support.knowledge import upload_file
+from tests.support.running import Running, running
+
+CHUNKS = 100_000
+IN_A_DOCUMENT = 50
+DIMENSION = 384
+DIRECTIONS = 3000
+WORDS = 30_000
+IN_A_TEXT = 150
+QUERIES = 100
+BASES = "/api/v1/knowledge"
+
+Vectors = NDArray[np.float32]
+
+
+def unit(vectors: Vectors) -> Vectors:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_vectors(random: np.random.Generator, count: int, directions: Vectors) -> Vectors:
+    mixed = directions[random.integers(0, len(directions), (count, 3))].sum(axis=1)
+    return unit(mixed + random.normal(0, 0.06, (count, DIMENSION)))
+
+
+def make_texts(random: np.random.Generator, count: int, length: int) -> list[str]:
+    numbers = np.minimum(random.zipf(1.1, (count, length)) + 20, WORDS)
+    return [" ".join(f"w{chr(97 + n % 26)}{n}" for n in row) for row in numbers]
+
+
+def fill(api: Running, base_id: str, vectors: Vectors, texts: list[str]) -> None:
+    store = api.appliance.store
+    for start in range(0, len(texts), IN_A_DOCUMENT):
+        part = range(start, min(start + IN_A_DOCUMENT, len(texts)))
+        entries = [Entry(texts[n], 0, len(texts[n]), None, "", terms(texts[n]), vectors[n]) for n in part]
+        with store.transaction() as tx:
+            document = f"doc-{start}"
+            tx.run("INSERT INTO blobs (created_at) VALUES (?)", tx.now())
+            blob = tx.value("SELECT last_insert_rowid()")
+            tx.run(
+                "INSERT INTO documents (id, base_id, filename, content_type, size_bytes, sha256, blob_id, status,"
+                " chunk_count, created_at, updated_at) VALUES (?, ?, ?, 'text/plain', 1, ?, ?, 'indexed', ?, 0, 0)",
+                *(document, base_id, document, document, blob, len(entries)),
+            )
+            index.put(tx, bases.active(tx, base_id), document, entries)
+
+
+def recall(api: Running, base_id: str, vectors: Vectors, queries: Vectors, candidates: int) -> tuple[float, float]:
+    """recall@10 of the vector leg against all of the vectors, and its median milliseconds."""
+    found, times = 0, []
+    for query in queries:
+        exact = set(np.argsort(-(vectors @ query))[:10].tolist())
+        begun = time.monotonic()
+        with api.appliance.store.read() as db:
+            now = bases.active(db, base_id)
+            hits = index.nearest(db, now, query, count=10, candidates=candidates, only=None)
+            times.append(time.monotonic() - begun)
+            first = db.value("SELECT MIN(row_id) FROM chunks WHERE index_id = ?", now.row_id)
+        found += len(exact & {hit.row_id - first for hit in hits})
+    return found / (10 * len(queries)), statistics.median(times) * 1000
+
+
+def keyword(api: Running, base_id: str, texts: list[str]) -> float:
+    times = []
+    for text in texts:
+        begun = time.monotonic()
+        with api.appliance.store.read() as db:
+            index.matching(db, bases.active(db, base_id), query_terms(text), 100)
+        times.append(time.monotonic() - begun)
+    return statistics.median(times) * 1000
+
+
+def main(chunks: int) -> None:
+    random = np.random.default_rng(7)
+    console = Console(width=120)
+    directions = unit(random.normal(0, 1, (DIRECTIONS, DIMENSION)))
+    vectors, queries = make_vectors(random, chunks, directions), make_vectors(random, QUERIES, directions)
+    texts, asked = make_texts(random, chunks, IN_A_TEXT), make_texts(random, QUERIES, 8)
+    with tempfile.TemporaryDirectory() as data, running(Path(data) / "data", threads=0) as api:
+        base_id = api.ask("POST", BASES, {"name": "large"}).json["id"]
+        begun = time.monotonic()
+        fill(api, base_id, vectors, texts)
+        console.print(f"{chunks} chunks put in in {time.monotonic() - begun:.0f} s")
+        for candidates in (128, 256, CANDIDATES, 1024):
+            share, milliseconds = recall(api, base_id, vectors, queries, candidates)
+            console.print(f"vectors, {candidates} candidates: recall@10 {share:.4f}, median {milliseconds:.1f} ms")
+        console.print(f"words: median {keyword(api, base_id, asked):.1f} ms")
+        other = api.ask("POST", BASES, {"name": "other"}).json["id"]
+        for number in range(60):
+            upload_file(api, f"{BASES}/{other}/documents", " ".join(make_texts(random, 1, 1500)) + f" {number}")
+        stop = threading.Event()
+        for name in ("while documents are indexed", "alone"):
+            times = []
+            for text in asked:
+                begun = time.monotonic()
+                assert api.ask("POST", f"{BASES}/{base_id}/search", {"query": text}).status == 200
+                times.append(time.monotonic() - begun)
+            console.print(f"hybrid over HTTP {name}: median {statistics.median(times) * 1000:.1f} ms")
+            while api.ask("GET", f"{BASES}/{other}").json["status"] != "ready":
+                stop.wait(0.5)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else CHUNKS)

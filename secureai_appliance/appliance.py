@@ -36,6 +36,7 @@ from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
+from secureai_appliance.inference.core_budget import CoreBudget
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.knowledge import bases, blobs
 from secureai_appliance.knowledge.ingest import Ingest
@@ -118,11 +119,12 @@ class Appliance:
             max_wait=settings.max_wait,
         )
         self.usage = Usage(self.store, clock, lambda: self.configs.value("usage.prices"))
+        self.cores = CoreBudget(settings.threads or None)
         self.models = Models(
             self.store,
             clock,
             self._data.models,
-            loader(settings),
+            loader(settings, self.cores),
             remotes,
             context_length=settings.context_length,
             memory=memory_budget(settings),

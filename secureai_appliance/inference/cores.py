@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def usable_cores() -> int:
@@ -34,23 +37,29 @@ def _quota(unlimited: int) -> int:
 
 
 class SpareCores:
-    """Tells how many cores nobody used lately. The kernel counts in hundredths of a second: ask after some time."""
+    """Tells how many cores no other process used lately. The kernel counts in hundredths of a second: ask after some
+    time.
+    """
 
-    def __init__(self, read: Callable[[], str] = Path("/proc/stat").read_text) -> None:
+    def __init__(
+        self, read: Callable[[], str] = Path("/proc/stat").read_text, own: Callable[[], float] = time.process_time
+    ) -> None:
+        """`own`: seconds of CPU that this process has used."""
         self._read = read
+        self._own = own
         self._allowed = {f"cpu{cpu}" for cpu in os.sched_getaffinity(0)}
         self._seen = self._times()
 
     def since_last_time(self) -> float:
-        """Cores idle on average between the last call and this one; 0 when it can't be known."""
-        idle, total = self._times()
-        before_idle, before_total = self._seen
-        self._seen = idle, total
+        """Cores idle or ours on average between the last call and this one; 0 when it can't be known."""
+        idle, total, own = self._times()
+        before_idle, before_total, before_own = self._seen
+        self._seen = idle, total, own
         elapsed = (total - before_total) / len(self._allowed)
-        return (idle - before_idle) / elapsed if elapsed > 0 else 0.0
+        return (idle - before_idle + own - before_own) / elapsed if elapsed > 0 else 0.0
 
-    def _times(self) -> tuple[int, int]:
-        """Ticks of the cores that this process may use: idle, and all."""
+    def _times(self) -> tuple[int, int, float]:
+        """Ticks of the cores that this process may use: idle, all, and its own."""
         idle = total = 0
         try:
             for line in self._read().splitlines():
@@ -60,5 +69,5 @@ class SpareCores:
                     idle += figures[3]
                     total += sum(figures)
         except (OSError, ValueError, IndexError):
-            return 0, 0
-        return idle, total
+            return 0, 0, 0.0
+        return idle, total, self._own() * _TICKS

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from secureai_appliance.core.errors import InternalError, ServiceUnavailable, ValidationError
 from secureai_appliance.inference.context import Context, ContextOptions
+from secureai_appliance.inference.core_budget import CoreBudget
 from secureai_appliance.inference.cores import usable_cores
+from secureai_appliance.inference.generation import Priority
 from secureai_appliance.inference.gguf import GgufInfo
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.memory import available_memory, predict, require_memory
@@ -37,6 +39,8 @@ _FIRST_GUESS = 0.0002  # seconds a token
 _SMOOTHING = 0.1
 _FAILED = "The embedding model failed; try again."
 _LOOK_SECONDS = 0.1
+# one batch in so many is of the least important call, so that it gets on whatever the others want
+_LEAST_TURN = 8
 
 
 class Abandoned(Exception):
@@ -58,8 +62,9 @@ class EmbedderOptions:
 class _Call:
     """One call of `embed`: its batches still to compute, and the vectors so far."""
 
-    def __init__(self, inputs: Sequence[Sequence[int]], room: int) -> None:
+    def __init__(self, inputs: Sequence[Sequence[int]], room: int, priority: Priority) -> None:
         self.inputs = inputs
+        self.priority = priority
         self.batches = deque(pack([len(tokens) for tokens in inputs], room, _SEQUENCES))
         self.left = len(self.batches)
         self.vectors: list[Any] = [None] * len(inputs)
@@ -72,9 +77,10 @@ class Embedder:
     `dimension` is the length of its vectors, `max_tokens` that of its longest input.
     """
 
-    def __init__(self, path: Path, options: EmbedderOptions | None = None) -> None:
-        """Load the model; blocks until it can answer. Raises LoadFailure."""
+    def __init__(self, path: Path, options: EmbedderOptions | None = None, cores: CoreBudget | None = None) -> None:
+        """Load the model; blocks until it can answer. `cores` None: it has them all. Raises LoadFailure."""
         self._options = options or EmbedderOptions()
+        self._cores = cores or CoreBudget(self._options.threads)
         info = describe_model(path)
         workers = self._options.threads or usable_cores()
         batch = min(self._options.batch, info.context_length or self._options.batch)
@@ -95,6 +101,7 @@ class Embedder:
         self._changed = threading.Condition()
         self._calls: deque[_Call] = deque()
         self._under_way = 0
+        self._turn = 0
         self._closing = False
         self._token_seconds = _FIRST_GUESS
         self._threads = [
@@ -109,10 +116,15 @@ class Embedder:
         return self.vocabulary.tokenize(text, add_special=True)
 
     def embed(
-        self, inputs: Sequence[Sequence[int]], abandoned: Callable[[], bool] = lambda: False
+        self,
+        inputs: Sequence[Sequence[int]],
+        abandoned: Callable[[], bool] = lambda: False,
+        *,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> list[NDArray[np.float32]]:
         """One vector of length 1 (`dimension` floats) for each list of token ids, in order; blocks until done.
 
+        With `Priority.INDEXING` it takes what others leave, beside chat a quarter of a core.
         `abandoned` is asked a few times a second; once it is true, no further batch is computed and Abandoned raised.
         Raises ValidationError for an empty input, one longer than `max_tokens` (`code` "context_length_exceeded")
         or with ids that the model doesn't know, ServiceUnavailable when too many calls are under way.
@@ -121,7 +133,7 @@ class Embedder:
             self._check(index, tokens)
         if not inputs:
             return []
-        call = _Call(inputs, self.max_tokens)
+        call = _Call(inputs, self.max_tokens, priority)
         with self._changed:
             if self._closing or self.failed:
                 raise ServiceUnavailable("The model is being unloaded; try again.", retry_after=1)
@@ -133,6 +145,9 @@ class Embedder:
             self._under_way += 1
             self._calls.append(call)
             self._changed.notify_all()
+        if priority is not Priority.INDEXING:
+            self._cores.hurry(self)
+        with self._changed:
             while not self._changed.wait_for(lambda: call.left == 0 or call.error is not None, _LOOK_SECONDS):
                 if abandoned():
                     call.error = Abandoned()
@@ -147,6 +162,7 @@ class Embedder:
             self._closing = True
             self._give_up("The model is being unloaded; try again.")
             self._changed.notify_all()
+        self._cores.hurry(self)
         for thread in self._threads:
             thread.join(timeout)
         if any(thread.is_alive() for thread in self._threads):
@@ -172,37 +188,53 @@ class Embedder:
 
     def _work(self, context: Context) -> None:
         """One worker's life: a batch of each call in turn, so that a long call delays a short one by one batch."""
-        while (taken := self._take()) is not None:
-            call, batch = taken
-            error: Exception | None = None
-            try:
-                self._compute(context, call, batch)
-            except InternalError as failure:
-                error = failure
-            except Exception:  # noqa: BLE001 - logged, and every caller is told
-                _log.exception("The embedder failed")
-                error = ServiceUnavailable(_FAILED, retry_after=1)
-                self.failed = True
-            with self._changed:
-                call.left -= 1
-                call.error = call.error or error
-                if self.failed:
-                    self._give_up(_FAILED)
-                self._changed.notify_all()
+        while (priority := self._wait_for_work()) is not None:
+            with self._cores.core(priority, owner=self):
+                # which batch is decided once there is a core for it: something urgent may have come meanwhile
+                if (taken := self._take()) is not None:
+                    self._work_on(context, *taken)
 
-    def _take(self) -> tuple[_Call, list[int]] | None:
+    def _work_on(self, context: Context, call: _Call, batch: list[int]) -> None:
+        error: Exception | None = None
+        try:
+            self._compute(context, call, batch)
+        except InternalError as failure:
+            error = failure
+        except Exception:  # noqa: BLE001 - logged, and every caller is told
+            _log.exception("The embedder failed")
+            error = ServiceUnavailable(_FAILED, retry_after=1)
+            self.failed = True
+        with self._changed:
+            call.left -= 1
+            call.error = call.error or error
+            if self.failed:
+                self._give_up(_FAILED)
+            self._changed.notify_all()
+
+    def _wait_for_work(self) -> Priority | None:
+        """The priority of what is to be computed next; None when it is time to go."""
         with self._changed:
             while not (self._closing or self.failed):
+                self._calls = deque(call for call in self._calls if call.error is None)
                 if self._calls:
-                    call = self._calls.popleft()
-                    if call.error is not None:
-                        continue
-                    batch = call.batches.popleft()
-                    if call.batches:
-                        self._calls.append(call)
-                    return call, batch
+                    return min(call.priority for call in self._calls)
                 self._changed.wait()
             return None
+
+    def _take(self) -> tuple[_Call, list[int]] | None:
+        """A batch of the most important call, of like ones in turn; None when another worker has taken the last one."""
+        with self._changed:
+            calls = [call for call in self._calls if call.error is None]
+            if not calls:
+                return None
+            self._turn = (self._turn + 1) % _LEAST_TURN
+            choose = min if self._turn else max
+            call = choose(calls, key=lambda one: one.priority)
+            self._calls.remove(call)
+            batch = call.batches.popleft()
+            if call.batches:
+                self._calls.append(call)
+            return call, batch
 
     def _compute(self, context: Context, call: _Call, batch: list[int]) -> None:
         context.batch.reset()

@@ -10,6 +10,7 @@ from pathlib import Path
 from secureai_appliance.core.clock import Clock, SystemClock
 from secureai_appliance.core.errors import ValidationError
 from secureai_appliance.inference.context import MAX_SEQUENCES, Context, ContextOptions
+from secureai_appliance.inference.core_budget import CoreBudget
 from secureai_appliance.inference.cores import usable_cores
 from secureai_appliance.inference.generation import Generation, GenerationRequest
 from secureai_appliance.inference.gguf import GgufInfo
@@ -58,9 +59,16 @@ class Engine:
     template: ChatTemplate | None
     context_length: int
 
-    def __init__(self, path: Path, options: EngineOptions | None = None, clock: Clock | None = None) -> None:
-        """Load the model; blocks until it can answer. Raises LoadFailure."""
+    def __init__(
+        self,
+        path: Path,
+        options: EngineOptions | None = None,
+        clock: Clock | None = None,
+        cores: CoreBudget | None = None,
+    ) -> None:
+        """Load the model; blocks until it can answer. `cores` None: it has them all. Raises LoadFailure."""
         self._options = options or EngineOptions()
+        self._cores = cores or CoreBudget(self._options.threads)
         self._clock = clock or SystemClock()
         self._runner: Runner | None = None
         self._refusal: Exception | None = None
@@ -163,7 +171,8 @@ class Engine:
         self.template = template
         self.context_length = limits.context_length
         self.fingerprint = f"{model.library.build}-{info.fingerprint}"
-        return model, context, Runner(Parts(model.library, vocabulary, context, prefixes), limits, self._clock)
+        parts = Parts(model.library, vocabulary, context, prefixes)
+        return model, context, Runner(parts, limits, self._clock, self._cores.chat())
 
     def _memory(self, model: LoadedModel, limits: Limits, batch: int) -> tuple[Context, Prefixes]:
         # a recurrent model has a state of full size for each number of a sequence, so none is kept

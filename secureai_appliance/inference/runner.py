@@ -16,7 +16,7 @@ from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.inference.chunks import ChunkSizer
 from secureai_appliance.inference.context import Context
-from secureai_appliance.inference.cores import SpareCores
+from secureai_appliance.inference.core_budget import ChatShare
 from secureai_appliance.inference.fairness import Ledger, Room, victims, yields_cells
 from secureai_appliance.inference.generation import FinishReason, Generation, GenerationRequest, Queued, Started
 from secureai_appliance.inference.library import Library
@@ -25,7 +25,7 @@ from secureai_appliance.inference.prefixes import Prefixes, RetentionBudget
 from secureai_appliance.inference.sampling import Sampler
 from secureai_appliance.inference.sequence import Sequence
 from secureai_appliance.inference.step import Work, plan, reading, urgent
-from secureai_appliance.inference.threads import ThreadChooser
+from secureai_appliance.inference.step_threads import StepThreads
 from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.inference.waiting import Pace, WaitingList, estimates, retry_after
 
@@ -33,10 +33,6 @@ _log = logging.getLogger(__name__)
 
 # cells are reserved in steps of this many tokens: most clients name no `max_tokens`, and few answers are long
 GROWTH = 256
-# seconds between two looks at what else runs on the machine, and the part of a core that counts as free: a second
-# thread gains nothing once a quarter of its core is taken, but the streams of answers take a part of it themselves
-_LOOK_AROUND = 0.3
-_FREE_CORE = 0.7
 # seconds after which those who wait get a new estimate
 _TELL_EVERY = 0.5
 
@@ -54,7 +50,7 @@ class Parts:
 class Runner:
     """Sequences, and the context that they share."""
 
-    def __init__(self, model: Parts, limits: Limits, clock: Clock) -> None:
+    def __init__(self, model: Parts, limits: Limits, clock: Clock, cores: ChatShare) -> None:
         self.changed = threading.Condition()
         self.failed = False
         self._library = model.library
@@ -72,9 +68,8 @@ class Runner:
         self._arrivals = 0
         self._pace = Pace()
         self._chunks = ChunkSizer(limits.alone_chunk)
-        self._threads = ThreadChooser(limits.threads[1], limits.threads[0])
-        self._spare_cores = SpareCores()
-        self._looked_at = self._told_at = clock.monotonic()
+        self._told_at = clock.monotonic()
+        self._threads = StepThreads(*limits.threads, cores, self._told_at)
 
     # --- for any thread
 
@@ -128,6 +123,7 @@ class Runner:
         except Exception:  # noqa: BLE001 - logged, and every caller is told below
             _log.exception("The engine failed")
             reason = "error"
+        self._threads.idle()
         with self.changed:
             self.failed = reason == "error"
             self._closing = True
@@ -146,6 +142,7 @@ class Runner:
                 if self._running:
                     self._prefixes.trim(min(self._kv_free(), self._retention.beside(len(self._running))))
                     return True
+                self._threads.idle()
                 self.changed.wait()
             return False
 
@@ -239,6 +236,7 @@ class Runner:
 
     def _step(self) -> None:
         context = self._context
+        self._threads.begin_step()
         prompts = reading(self._running, self._ledger.served)
         depth = prompts[0].computed if prompts else 0
         work = plan(self._running, prompts, self._chunk(prompts, depth))
@@ -262,7 +260,9 @@ class Runner:
         # all are sampled before anything is published: whoever hears of a token wants the interpreter at once, which
         # must not lie between this step and the next
         sampled = [(sequence, self._sample(sequence, index)) for sequence, index in outputs]
-        ended = [(sequence, reason) for sequence, token in sampled if (reason := self._accept(sequence, token))]
+        ended = [
+            (sequence, reason) for sequence, token in sampled if (reason := sequence.accept(token, self._vocabulary))
+        ]
         if decoding:
             self._pace.observe_step(seconds)
         with self.changed:
@@ -279,11 +279,11 @@ class Runner:
         if self._repeatable() and not decoding:
             return self._limits.alone_chunk
         first_token = urgent(self._running, prompts)
+        # how many threads a step gets depends on its size, and what it costs on them
         sizes = {
             threads: self._chunks.size(decoding, depth, threads, urgent=first_token)
-            for threads in self._threads.candidates
+            for threads in self._threads.counts()
         }
-        # how many threads a step gets depends on its size, and what it costs on them
         fitting = [size for threads, size in sizes.items() if self._threads.choose(decoding + size) == threads]
         return max(fitting, default=min(sizes.values()))
 
@@ -291,18 +291,15 @@ class Runner:
         """Decode the batch; llama.cpp's code, how long it took, and on how many threads."""
         tokens = self._context.batch.size
         threads = self._limits.fixed_threads if self._repeatable() else self._threads.choose(tokens)
+        self._threads.take(threads)
         self._context.set_threads(threads)
         begun = self._clock.monotonic()
         code = self._context.decode()
         now = self._clock.monotonic()
-        self._threads.observe(tokens, threads, now - begun)
+        self._threads.observe(tokens, threads, now - begun, now)
         if all(sequence.decoding for sequence in self._running):
             cells = self._prefixes.cells + sum(sequence.computed for sequence in self._running)
             self._retention.observe(tokens, threads, cells, now - begun)
-        if now - self._looked_at >= _LOOK_AROUND:
-            self._looked_at = now
-            if self._spare_cores.since_last_time() >= _FREE_CORE:
-                self._threads.forgive()
         return code, now - begun, threads
 
     def _repeatable(self) -> bool:
@@ -312,9 +309,6 @@ class Runner:
     def _sample(self, sequence: Sequence, index: int) -> int:
         assert sequence.sampler is not None
         return sequence.sampler.sample(self._context.pointer, index)
-
-    def _accept(self, sequence: Sequence, token: int) -> FinishReason | None:
-        return sequence.accept(token, self._vocabulary)
 
     def _make_sampler(self, sequence: Sequence) -> Sampler:
         request = sequence.request

@@ -19,8 +19,13 @@ _WORSE = 1.05
 _HOPELESS = 1.5
 # a step this many times slower than usual means that a load has come
 _SHARP = 2.0
+# or has been there for that one step only. What such steps lose is paid from what the count has gained before, of which
+# so many seconds are saved. What they can't pay for: some steps are computed with the fewest threads before the count
+# is tried again, and if another one comes before the gains have paid, it is a load
+_SAVED_SECONDS = 0.5
+_STEPS_ASIDE = 4
 # of all time computed, the part that probes may lose; the loss of one is paid back before the next one begins
-_LOSS_SHARE = 0.02
+_LOSS_SHARE = 0.04
 # steps in which a count that a probe found better still pays for what it loses: threads that have slept are preferred
 # by the system at first, so that a busy machine looks free for some milliseconds
 _TRIAL_STEPS = 100
@@ -43,6 +48,8 @@ class _Shape:
         self.costs: dict[int, deque[float]] = {}
         self.probe: _Probe | None = None
         self.trial_steps = 0
+        self.aside_steps = 0
+        self.unpaid = 0.0  # below 0: what is saved
         self.since_probe = 0.0
         self.pauses: dict[int, float] = {}
 
@@ -79,6 +86,8 @@ class ThreadChooser:
     def choose(self, tokens: int) -> int:
         """The count for the next step, which computes that many tokens."""
         shape = self._shape(tokens)
+        if shape.aside_steps:
+            return self.candidates[0]
         return shape.probe.threads if shape.probe else shape.threads
 
     def observe(self, tokens: int, threads: int, seconds: float) -> None:
@@ -87,7 +96,11 @@ class ThreadChooser:
             return
         shape = self._shape(tokens)
         self._debt = max(0.0, self._debt - _LOSS_SHARE * seconds)
-        if shape.probe is not None and shape.probe.threads == threads:
+        if shape.aside_steps:
+            if threads == self.candidates[0]:
+                shape.note(threads, seconds / tokens)
+                shape.aside_steps -= 1
+        elif shape.probe is not None and shape.probe.threads == threads:
             self._observe_probe(shape, shape.probe, tokens, seconds)
         elif threads == shape.threads:
             self._observe_usual(shape, tokens, seconds)
@@ -102,15 +115,14 @@ class ThreadChooser:
 
     def _observe_usual(self, shape: _Shape, tokens: int, seconds: float) -> None:
         cost = seconds / tokens
-        sharply = shape.threads in shape.costs and cost > _SHARP * shape.cost(shape.threads)
+        if self._is_sharp(shape, cost):
+            self._observe_sharp(shape, cost, tokens)
+            return
         shape.note(shape.threads, cost)
         shape.since_probe += seconds
         other = shape.best_other()
-        if other is None and sharply and shape.threads > self.candidates[0]:
-            # nothing is known of the others; fewer threads cost a bounded time, more of these steps don't
-            self._start_probe(shape, self.candidates[0])
-            return
         if other is not None:
+            shape.unpaid = max(-_SAVED_SECONDS, shape.unpaid - max(0.0, shape.cost(other) - cost) * tokens)
             if shape.trial_steps:
                 shape.trial_steps -= 1
                 self._debt += max(0.0, cost - shape.cost(other)) * tokens
@@ -120,10 +132,25 @@ class ThreadChooser:
         if len(shape.costs[shape.threads]) >= 2:
             self._consider_probe(shape)
 
+    def _is_sharp(self, shape: _Shape, cost: float) -> bool:
+        """Whether fewer threads could have spared a step that was so much slower than usual."""
+        known = shape.threads in shape.costs and shape.threads > self.candidates[0]
+        return known and cost > _SHARP * shape.cost(shape.threads)
+
+    def _observe_sharp(self, shape: _Shape, cost: float, tokens: int) -> None:
+        excess = (cost - shape.cost(shape.threads)) * tokens
+        again, shape.unpaid = shape.unpaid > 0, shape.unpaid + excess
+        if not again or self.candidates[0] not in shape.costs:
+            shape.aside_steps = _STEPS_ASIDE if shape.unpaid > 0 else 0
+            return
+        self._debt += excess
+        shape.costs[shape.threads] = deque([cost], maxlen=_WINDOW)
+        self._change(shape, self.candidates[0])
+
     def _change(self, shape: _Shape, threads: int) -> None:
         """Take another count, and let the other sizes of step learn from it: they share the machine."""
         left, sharply = shape.threads, shape.cost(shape.threads) > _SHARP * shape.cost(threads)
-        shape.threads, shape.probe, shape.since_probe = threads, None, 0.0
+        shape.threads, shape.probe, shape.since_probe, shape.unpaid = threads, None, 0.0, 0.0
         for one in self._shapes.values():
             if threads < left and sharply and one.threads == left and one is not shape:
                 one.threads, one.probe = threads, None

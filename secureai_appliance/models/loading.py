@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from secureai_appliance.inference.core_budget import CoreBudget
 from secureai_appliance.inference.cores import usable_cores
 from secureai_appliance.inference.embedder import Embedder, EmbedderOptions
 from secureai_appliance.inference.engine import DEFAULT_CONTEXT, Engine, EngineOptions
@@ -24,13 +25,14 @@ def memory_budget(settings: Settings) -> int:
     return settings.model_memory * _MEGABYTE or int(available_memory() * _DEFAULT_SHARE)
 
 
-def loader(settings: Settings) -> Loader:
-    """The real thing: llama.cpp in this process, after a probe in a process of its own."""
+def loader(settings: Settings, cores: CoreBudget | None = None) -> Loader:
+    """The real thing: llama.cpp in this process, after a probe in a process of its own. All models share `cores`."""
+    cores = cores or CoreBudget(settings.threads or None)
 
     def load(path: Path, row: ModelRow) -> Loaded:
         if row.kind == "embedding":
-            return Embedder(path, _embedder_options(settings))
-        engine = Engine(path, _engine_options(settings, row))
+            return Embedder(path, _embedder_options(settings), cores)
+        engine = Engine(path, _engine_options(settings, row), cores=cores)
         if row.settings.chat_template is not None:
             _override_template(engine, row.settings.chat_template)
         return engine

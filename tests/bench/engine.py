@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.bench.engine [CASE …] [--llama-server PROGRAM] [--against NAME=URL …] [--json FILE]
 
-Cases: decode (the default), prefix, arrival, fairness, schema. Each round asks every server in turn, so that a machine
-that slows down slows all of them; medians of the rounds are printed, and ratios are of one round.
+Cases: decode (the default), prefix, arrival, fairness, schema, embeddings. Each round asks every server in turn, so
+that a machine that slows down slows all of them; medians of the rounds are printed, and ratios are of one round.
 """
 
 from __future__ import annotations

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Callable
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.table import Table
@@ -158,6 +163,56 @@ def schema(targets: list[Target], _second: Target, rounds: int) -> list[Row]:
     ]
 
 
+def embeddings(targets: list[Target], _second: Target, rounds: int) -> list[Row]:
+    """Answers beside a client that wants embeddings all the time, and each alone."""
+    target, rows = targets[0], []
+    for count in (1, 4):
+        alone, beside, chunks, gaps = [], [], [], []
+        for round_ in range(rounds):
+            for load in (False, True):
+                jobs = [Job(target, chat(f"{count}-{round_}-{n}-{load}: Tell a long story.", 96)) for n in range(count)]
+                with _embedding(target, load) as done:
+                    run = together(jobs)
+                (beside if load else alone).append(_rate(run))
+                if load:
+                    chunks.append(done())
+                    gaps += run.gaps
+        rows += [
+            row("embeddings", "ours", f"{count} streams alone, tokens/s", statistics.median(alone)),
+            row("embeddings", "ours", f"{count} streams beside embeddings, tokens/s", statistics.median(beside)),
+            row("embeddings", "ours", f"gap p95 beside embeddings, {count} streams, ms", percentile(gaps, 0.95) * 1e3),
+            row("embeddings", "ours", f"chunks/s beside {count} streams", statistics.median(chunks)),
+        ]
+    with _embedding(target, wanted=True) as done:
+        time.sleep(5 * rounds)
+    return [*rows, row("embeddings", "ours", "chunks/s alone", done())]
+
+
+@contextmanager
+def _embedding(target: Target, wanted: bool) -> Iterator[Callable[[], float]]:
+    """A client that has chunks of some 250 tokens embedded, 8 a request, until the block ends; chunks per second."""
+    stop, times = threading.Event(), [time.monotonic()]
+
+    def work() -> None:
+        while not stop.is_set():
+            body = {"model": "all-minilm-l6-v2", "input": [text(235, seed) for seed in range(8)]}
+            headers = {"Authorization": f"Bearer {target.key}", "Content-Type": "application/json"}
+            request = urllib.request.Request(f"{target.base}/embeddings", json.dumps(body).encode(), headers)
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                answer.read()
+            times.append(time.monotonic())
+
+    clients = [threading.Thread(target=work) for _ in range(2 if wanted else 0)]
+    for client in clients:
+        client.start()
+    try:
+        yield lambda: 8 * (len(times) - 1) / (times[-1] - times[0])
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+
+
 def _rate(run: Run) -> float:
     return run.rate
 
@@ -172,4 +227,10 @@ def table(case: str, rows: list[Row]) -> Table:
     return printed
 
 
-CASES: dict[str, Case] = {"prefix": prefix, "arrival": arrival, "fairness": fairness, "schema": schema}
+CASES: dict[str, Case] = {
+    "prefix": prefix,
+    "arrival": arrival,
+    "fairness": fairness,
+    "schema": schema,
+    "embeddings": embeddings,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -28,6 +29,22 @@ def bursty() -> Machine:
         return idle(tokens, threads) * (5.0 if threads > 1 and next(steps) % 4 == 0 else 1.0)
 
     return machine
+
+
+def interrupted(share: float, lost: float) -> Machine:
+    """Now and then another program has a core for a moment: a step on one thread goes to the other one, a step on two
+    waits for it."""
+    chance = random.Random(3)
+
+    def machine(tokens: int, threads: int) -> float:
+        return idle(tokens, threads) + (lost if threads > 1 and chance.random() < share else 0.0)
+
+    return machine
+
+
+def crowded(tokens: int, threads: int) -> float:
+    """Measured with several programs that want a core: two threads are a third as fast as one."""
+    return idle(tokens, 1) * (1.1 if threads == 1 else 3.3)
 
 
 def speed(chooser: ThreadChooser, machine: Machine, tokens: int, seconds: float) -> float:
@@ -57,7 +74,11 @@ def fixed_speed(machine: Machine, tokens: int) -> float:
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 8, 16, 128])
-@pytest.mark.parametrize("machine", [idle, busy, bursty()], ids=["idle", "busy", "bursty"])
+@pytest.mark.parametrize(
+    "machine",
+    [idle, busy, crowded, bursty(), interrupted(0.02, 0.05), interrupted(0.05, 0.02), interrupted(0.005, 0.3)],
+    ids=["idle", "busy", "crowded", "bursty", "interrupted", "often and shortly", "rarely and long"],
+)
 def test_it_is_never_far_below_the_better_fixed_count(machine: Machine, tokens: int) -> None:
     chooser = ThreadChooser(2)
     speed(chooser, machine, tokens, 20)
@@ -101,6 +122,40 @@ def test_one_long_step_does_not_change_the_choice_for_long() -> None:
     assert chooser.choose(4) == 1
     speed(chooser, idle, 4, 1)
     assert usual(chooser, idle, 4) == 2
+
+
+def test_one_long_step_costs_four_on_fewer_threads_and_nothing_later() -> None:
+    chooser = ThreadChooser(2)
+    speed(chooser, idle, 8, 10)
+    for _ in range(20):
+        while chooser.choose(8) == 1:
+            chooser_step(chooser, idle, 8)  # a probe
+        chooser.observe(8, 2, 1.0)
+        aside = 0
+        while chooser.choose(8) == 1:
+            chooser_step(chooser, idle, 8)
+            aside += 1
+        assert aside == 4
+        speed(chooser, idle, 8, 40)
+
+
+def test_a_real_crowd_that_goes_is_followed_by_the_right_count_within_seconds() -> None:
+    for seconds in range(1, 30, 3):
+        chooser = ThreadChooser(2)
+        speed(chooser, idle, 8, 5)
+        speed(chooser, crowded, 8, seconds)
+        speed(chooser, idle, 8, 4)
+        assert usual(chooser, idle, 8) == 2
+
+
+def test_a_crowd_that_comes_and_goes_all_the_time_costs_a_bounded_part() -> None:
+    chooser, spent, ideal = ThreadChooser(2), 0.0, 0.0
+    for turn in range(100):
+        machine = crowded if turn % 2 else idle
+        for _ in range(150):
+            spent += chooser_step(chooser, machine, 8)
+            ideal += min(machine(8, 1), machine(8, 2))
+    assert ideal >= 0.85 * spent
 
 
 def test_sizes_are_judged_on_their_own() -> None:

@@ -18,6 +18,9 @@ _SLOW_STRETCH = 2.0
 _STEPS_PER_LONG = 25
 _MOST_SAVED = 4.0
 _LONG_STEP = 0.21
+# a first token that doesn't come with such a step may come with one in which no answer gets a token, if those wait no
+# longer than this from one token to the next
+_LONGEST_PAUSE = 0.24
 # a prompt that would take more long steps than this gains little by one
 _LONG_STEPS = 2
 # a step with so much more than it would have had otherwise was one of them
@@ -75,6 +78,19 @@ class ChunkSizer:
             return min(self._most, _FIRST_MIXED)
         target = self._target(decoding, threads, step)
         return max(min(_FEWEST, self._most), min(self._most, int((target - step) / token)))
+
+    def goes_first(self, decoding: int, depth: int, threads: int, urgent: int) -> bool:
+        """Whether the next step computes nothing but the `urgent` tokens that stand between somebody and his first
+        one: beside so many answers they would take more than one step. It counts as a long one.
+        """
+        step, alone = self._step(decoding, threads), self._token(False, depth, threads)
+        beside = self._token(True, depth, threads)
+        if not urgent or urgent > self._most or step is None or alone is None or beside is None:
+            return False
+        if self._long_steps < 1 or step + urgent * beside <= _LONG_STEP or step + urgent * alone > _LONGEST_PAUSE:
+            return False
+        self._long_steps -= 1
+        return True
 
     def observe(self, decoding: int, prompt_tokens: int, seconds: float, depth: int = 0, threads: int = 1) -> None:
         """A step took that long."""

@@ -24,7 +24,7 @@ from secureai_appliance.inference.limits import Limits, QueueState
 from secureai_appliance.inference.prefixes import Prefixes, RetentionBudget
 from secureai_appliance.inference.sampling import Sampler
 from secureai_appliance.inference.sequence import Sequence
-from secureai_appliance.inference.step import Work, plan, reading, urgent
+from secureai_appliance.inference.step import Work, first, plan, reading, urgent
 from secureai_appliance.inference.step_threads import StepThreads
 from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.inference.waiting import Pace, WaitingList, estimates, retry_after
@@ -239,7 +239,7 @@ class Runner:
         self._threads.begin_step()
         prompts = reading(self._running, self._ledger.served)
         depth = prompts[0].computed if prompts else 0
-        work = plan(self._running, prompts, self._chunk(prompts, depth))
+        work = self._plan(prompts, depth)
         context.batch.reset()
         outputs: list[tuple[Sequence, int]] = []
         for item in work:
@@ -270,6 +270,15 @@ class Runner:
             for sequence, reason in ended:
                 self._end(sequence, reason)
             self.changed.notify_all()
+
+    def _plan(self, prompts: list[Sequence], depth: int) -> list[Work]:
+        """What the next step computes. `depth`: where the first of `prompts` stands."""
+        near = urgent(self._running, prompts)
+        if near and not self._limits.mixed_chunk:
+            decoding = sum(sequence.decoding for sequence in self._running)
+            if self._chunks.goes_first(decoding, depth, self._threads.choose(near), near):
+                return first(prompts)
+        return plan(self._running, prompts, self._chunk(prompts, depth))
 
     def _chunk(self, prompts: list[Sequence], depth: int) -> int:
         """Prompt tokens of the next step, of which the first stands at `depth`."""

@@ -43,6 +43,11 @@ def urgent(running: Iterable[Sequence], prompts: list[Sequence]) -> int:
     return first.missing if hearing and first.key not in hearing else 0
 
 
+def first(prompts: Iterable[Sequence]) -> list[Work]:
+    """Nothing but the first prompt, to its end."""
+    return [Work(sequence, sequence.missing) for sequence in list(prompts)[:1]]
+
+
 def plan(running: Iterable[Sequence], prompts: Iterable[Sequence], chunk: int) -> list[Work]:
     """One token of everything that decodes, first, so that no prompt stalls a stream; then up to `chunk` tokens of
     `prompts`, in their order.

@@ -149,3 +149,31 @@ def test_a_clock_that_stands_still_teaches_nothing() -> None:
     sizer.observe(1, 0, 0.0)
     sizer.observe(0, 64, 0.0)
     assert (sizer.size(0), sizer.size(1)) == (64, 16)
+
+
+def learned(decoding: int) -> ChunkSizer:
+    """It knows what a step and a prompt cost; prompts alone are cheaper."""
+    sizer = ChunkSizer(128)
+    sizer.observe(0, 64, 64 * 0.002)
+    write(sizer, decoding)
+    sizer.observe(decoding, 8, seconds(decoding, 8))
+    write(sizer, decoding, 5)
+    return sizer
+
+
+def test_a_first_token_that_would_take_two_steps_beside_many_answers_comes_before_them() -> None:
+    sizer = learned(16)
+    assert not sizer.goes_first(16, 0, 1, urgent=0)
+    assert not sizer.goes_first(16, 0, 1, urgent=20)  # one step will do
+    assert sizer.goes_first(16, 0, 1, urgent=60)
+    assert seconds(16, 0) + 60 * 0.002 < 0.25
+    assert not sizer.goes_first(16, 0, 1, urgent=120)  # the answers would stand still for too long
+    assert not ChunkSizer(128).goes_first(16, 0, 1, urgent=60)
+
+
+def test_answers_make_way_for_first_tokens_in_one_step_of_25() -> None:
+    sizer, gone = learned(16), 0
+    for _ in range(500):
+        gone += sizer.goes_first(16, 0, 1, urgent=60)
+        sizer.observe(16, 0, seconds(16, 0))
+    assert 20 <= gone <= 25

@@ -11,7 +11,6 @@ from secureai_appliance.core import text_terms
 from secureai_appliance.core.text_terms import Term
 from secureai_appliance.store import Reader, Transaction
 
-MOST_SNIPPETS = 3
 _BEFORE, _LENGTH = 60, 200
 _PLACES = 20  # bits of a message's row_id that say where in its chat it stands
 
@@ -48,29 +47,29 @@ def index_title(tx: Transaction, chat: int, title: str) -> None:
     index(tx, at, text_terms.indexed(title))
 
 
-def condition(q: str) -> tuple[str, list[str]]:
-    """The condition under which a chat has all words of `q` in its title or in one of its messages."""
+def find(db: Reader, q: str) -> dict[int, list[int]]:
+    """The chats that have all words of `q` in the title or in one message, by row_id: the first and the last place.
+
+    Everybody's: the query that shows them filters. One pass over the index, which is what a search costs.
+    """
     expression = text_terms.query(q)
     if not expression:
-        return "0", []
-    return f"row_id IN (SELECT rowid >> {_PLACES} FROM chat_terms WHERE chat_terms MATCH ?)", [expression]  # noqa: S608
-
-
-def snippets(db: Reader, chat: int, title: str, q: str) -> list[Snippet]:
-    """Where the chat at this row_id has the words, the title first; a few places at most."""
-    first, end = places(chat)
-    found = db.all(
-        "SELECT rowid FROM chat_terms WHERE chat_terms MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid LIMIT ?",
-        *(text_terms.query(q), first, end, MOST_SNIPPETS),
+        return {}
+    rows = db.all(
+        f"SELECT rowid >> {_PLACES} AS chat, MIN(rowid), MAX(rowid) FROM chat_terms"  # noqa: S608 (a constant)
+        " WHERE chat_terms MATCH ? GROUP BY chat",
+        expression,
     )
+    return {chat: sorted({first, last}) for chat, first, last in rows}
+
+
+def snippets(db: Reader, found: list[int], title: str, q: str) -> list[Snippet]:
+    """The pieces of text at places that `find` gave for a chat with this title."""
     words = text_terms.wanted(q)
     shown = []
-    for (at,) in found:
-        if at == first:
-            shown.append(_snippet(None, title, words))
-            continue
-        message_id, content = db.all("SELECT id, content FROM messages WHERE row_id = ?", at)[0]
-        shown.append(_snippet(message_id, content or "", words))
+    for at in found:
+        row = db.one("SELECT id, content FROM messages WHERE row_id = ?", at)
+        shown.append(_snippet(None, title, words) if row is None else _snippet(row[0], row[1] or "", words))
     return shown
 
 

@@ -183,16 +183,16 @@ def list_(db: Reader, query: ChatQuery, owner_id: str | None) -> Page[ListedChat
     if query.tag is not None:
         terms.append("tags <> '[]' AND EXISTS (SELECT 1 FROM json_each(chats.tags) WHERE value = ?)")
         params.append(query.tag)
+    found = chat_search.find(db, query.q) if query.q else {}
     if query.q:
-        condition, sought = chat_search.condition(query.q)
-        terms.append(condition)
-        params += sought
+        terms.append("row_id IN (SELECT value FROM json_each(?))")
+        params.append(_json(list(found)))
     plain = msgspec.structs.replace(query, q=None)
     page = list_page(db, _LIST, plain, where=" AND ".join(terms), params=tuple(params))
-    return _completed(db, page, query)
+    return _completed(db, page, query, found)
 
 
-def _completed(db: Reader, page: Page[ListedChat], query: ChatQuery) -> Page[ListedChat]:
+def _completed(db: Reader, page: Page[ListedChat], query: ChatQuery, found: dict[int, list[int]]) -> Page[ListedChat]:
     """The page with what was asked for besides."""
     if query.q or query.include:
         places = [place(db, chat.id) for chat in page.data]
@@ -204,7 +204,7 @@ def _completed(db: Reader, page: Page[ListedChat], query: ChatQuery) -> Page[Lis
             )
         for chat, at in zip(page.data, places, strict=True):
             if query.q:
-                chat.snippets = chat_search.snippets(db, at, chat.title, query.q)
+                chat.snippets = chat_search.snippets(db, found[at], chat.title, query.q)
             if query.include:
                 chat.messages = chat_messages.all_of(db, at)
     return page

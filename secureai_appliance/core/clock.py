@@ -31,7 +31,8 @@ class SystemClock:
 
 def rfc3339(seconds: float) -> str:
     """Unix seconds as `2026-03-15T10:30:00Z`: UTC, whole seconds, as every time in the API."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # a page of a list has dozens: strftime takes twice as long
+    return f"{datetime.fromtimestamp(int(seconds), UTC).isoformat()[:19]}Z"
 
 
 def parse_rfc3339(text: str) -> int:

@@ -19,12 +19,16 @@ from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.accounts.second_factors import SecondFactors
 from secureai_appliance.accounts.sign_ins import SignIns
-from secureai_appliance.conversations import chats, prompts, turns
+from secureai_appliance.conversations import assistants, chats, prompts, turns
 from secureai_appliance.conversations.titles import Titles
+from secureai_appliance.conversations.toolbox import registry as tools
+from secureai_appliance.conversations.toolbox.outside import Outside
+from secureai_appliance.conversations.toolbox.registry import Registry
+from secureai_appliance.conversations.toolbox.toolbox import Toolbox
 from secureai_appliance.conversations.turns import Turns
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
-from secureai_appliance.core.network import AddressPolicy, Door, networks
+from secureai_appliance.core.network import AddressPolicy, Door, networks, parse_url
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
 from secureai_appliance.governance import audit, chain, limits, usage
@@ -57,7 +61,22 @@ from secureai_appliance.web.server import Server, listen
 
 log = logging.getLogger(__name__)
 
-_ROOMS = (limits, usage, keys, sessions, second_factors, grants, groups, sharing, uploads, chats, bases, prompts)
+_ROOMS = (
+    limits,
+    usage,
+    keys,
+    sessions,
+    second_factors,
+    grants,
+    groups,
+    sharing,
+    uploads,
+    chats,
+    bases,
+    prompts,
+    tools,
+    assistants,
+)
 OWNERSHIP = Ownership(owned for room in _ROOMS for owned in room.OWNED)
 """What belongs to users, as each room declares it; in this order it is made, so it goes in the opposite one."""
 
@@ -130,6 +149,7 @@ class Appliance:
             memory=memory_budget(settings),
             idle_seconds=settings.idle_unload or None,
         )
+        self.toolbox = self._toolbox()
         self.uploads = Uploads(self.store, self._data)
         self.turns = Turns(self.store)
         self.ingest = Ingest(self.store, clock, self.models, self.sealer, self._data.tmp)
@@ -166,6 +186,7 @@ class Appliance:
             quotas=self.quotas,
             usage=self.usage,
             models=self.models,
+            toolbox=self.toolbox,
             uploads=self.uploads,
             turns=self.turns,
             ingest=self.ingest,
@@ -261,6 +282,15 @@ class Appliance:
         return AddressPolicy(
             values["outbound.private"], networks(values["outbound.allow"]), networks(values["outbound.deny"])
         )
+
+    def _toolbox(self) -> Toolbox:
+        port = int(self._socket.getsockname()[1])
+        own = [(host, port) for host in (self.settings.host, "localhost", "127.0.0.1", "::1")]
+        if self.settings.public_url:
+            public = parse_url(self.settings.public_url)
+            own.append((public.host, public.port))
+        outside = Outside(self.configs.values, own)
+        return Toolbox(self.store, Registry(self.sealer, outside), outside, self.configs.values, self._clock)
 
     def _queues(self) -> Iterator[QueueDepth]:
         for name, loaded in self.models.in_memory().items():

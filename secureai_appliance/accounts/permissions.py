@@ -35,6 +35,7 @@ PERMISSIONS: dict[str, str] = {
     "oauth:admin": "Register, change and remove OAuth clients",
     "prompts:read": "See prompts",
     "prompts:write": "Make, change and delete prompts",
+    "tools:invoke": "Call tools, oneself and through assistants",
     "tools:read": "See tools",
     "tools:write": "Make, change and delete tools, which reach other servers",
     "usage:read": "See what everybody has used",
@@ -47,7 +48,7 @@ ORDINARY = frozenset(
     {
         *("assistants:read", "assistants:write", "chats:read", "chats:write", "completions:create"),
         *("embeddings:create", "keys:read", "keys:write", "knowledge:read", "knowledge:write", "models:read"),
-        *("prompts:read", "prompts:write", "tools:read"),
+        *("prompts:read", "prompts:write", "tools:invoke", "tools:read"),
     }
 )
 """What everybody may do."""

@@ -72,6 +72,26 @@ class Choice(msgspec.Struct, kw_only=True):
     finish_reason: FinishReason
 
 
+class ToolError(msgspec.Struct, kw_only=True):
+    """Why a call came to nothing. `code`: `invalid_arguments`, `blocked`, `timeout`, `too_large`, `server_error`, …"""
+
+    code: str
+    message: str
+
+
+class ToolRun(msgspec.Struct, kw_only=True):
+    """A call that the appliance made itself. In a stream it is told twice: when it begins, and with what came of it."""
+
+    id: str
+    tool_id: str | None
+    name: str
+    arguments: str
+    status: Literal["running", "done", "failed"]
+    result: str | None
+    error: ToolError | None
+    duration_ms: int | None
+
+
 class Truncation(msgspec.Struct, kw_only=True):
     """What `truncation: "auto"` left out: positions in `messages`, and the tokens of the prompt with all of them."""
 
@@ -91,6 +111,7 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     system_fingerprint: str
     truncation: Truncation | msgspec.UnsetType = msgspec.UNSET
     chat_id: str | msgspec.UnsetType = msgspec.UNSET
+    tool_runs: list[ToolRun] | msgspec.UnsetType = msgspec.UNSET
 
 
 class FunctionDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -141,6 +162,7 @@ class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     truncation: Truncation | msgspec.UnsetType = msgspec.UNSET
     chat_id: str | msgspec.UnsetType = msgspec.UNSET
+    tool_runs: list[ToolRun] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Gathered:

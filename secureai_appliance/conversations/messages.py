@@ -109,12 +109,9 @@ class ResponseFormat(msgspec.Struct, kw_only=True):
     json_schema: JsonSchemaFormat | None = None
 
 
-class SamplingFields(msgspec.Struct, kw_only=True):
-    """What `/chat/completions` and `/completions` have in common."""
+class SamplingParameters(msgspec.Struct, kw_only=True):
+    """How an answer is chosen and where it ends."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=200)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
@@ -122,11 +119,19 @@ class SamplingFields(msgspec.Struct, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
     stop: str | list[str] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    n: Annotated[int, Meta(ge=1, le=8)] | None = None
-    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+
+
+class SamplingFields(SamplingParameters, kw_only=True):
+    """What `/chat/completions` and `/completions` have in common."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=8)] | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)] | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
 
     @property
@@ -148,6 +153,8 @@ class ChatRequest(SamplingFields, kw_only=True):
     """
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
+    model: Annotated[str, Meta(max_length=200, description="May be left out with `assistant_id`.")] = ""
+    assistant_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None

@@ -48,7 +48,7 @@ from secureai_appliance.models.remotes import Exchange, Remotes, garbled
 _POLL = 0.05
 _SECONDS_BETWEEN_COMMENTS = 5.0
 # ours alone, or said anew for the other server
-_NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "truncation", "store", "functions"})
+_NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "assistant_id", "truncation", "store", "functions"})
 _NOT_FORWARDED |= {"chat_id", "metadata"}
 _NOT_FORWARDED |= {"function_call", "modalities", "audio", "prediction", "web_search_options"}
 

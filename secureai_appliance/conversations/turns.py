@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -150,8 +150,8 @@ class Turn:
             self._turns.enter(chat_id)
         self.chat_id = chat_id
 
-    def finish(self, answer: Gathered, reason: MessageEnd, usage: Usage | None) -> None:
-        """Write the answer; nothing when the chat was deleted meanwhile."""
+    def finish(self, answer: Gathered, reason: MessageEnd, usage: Usage | None, steps: Sequence[Message] = ()) -> None:
+        """Write the answer and the steps on the way to it; nothing when the chat was deleted meanwhile."""
         message = NewMessage(
             role="assistant",
             content=answer.content,
@@ -164,7 +164,7 @@ class Turn:
         with self._turns.store.transaction() as tx:
             place = tx.value("SELECT row_id FROM chats WHERE id = ? AND running = ?", self.chat_id, self._completion.id)
             if place is not None:
-                chat_messages.add(tx, place, [message])
+                chat_messages.add(tx, place, [*_said(_complete(steps)), message])
                 tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
                 details = {"completion_id": self._completion.id, "finish_reason": reason}
                 audit.record(tx, self._caller.actor, "chat.completed", "chat", self.chat_id, details=details)
@@ -205,7 +205,7 @@ class Unkept:
         """Remember which one it is."""
         self._completion = completion
 
-    def finish(self, _: Gathered, reason: MessageEnd, usage: Usage | None) -> None:
+    def finish(self, _: Gathered, reason: MessageEnd, usage: Usage | None, __: Sequence[Message] = ()) -> None:
         """Tell of it. That this can't be stored is no reason to refuse the answer."""
         if reason in _COMPLETE:
             try:
@@ -220,7 +220,16 @@ class Unkept:
 class Answering:
     """A completion with what becomes of its answer: as the one inside, and the answer is stored before it ends."""
 
-    def __init__(self, completion: Completing, turn: Turn | Unkept) -> None:
+    def __init__(
+        self,
+        completion: Completing,
+        turn: Turn | Unkept,
+        assistant_id: str | None = None,
+        steps: Sequence[Message] = (),
+    ) -> None:
+        """`steps`: calls and results of tools on the way to the answer; the list grows until it is there."""
+        self._assistant_id = assistant_id
+        self._steps = steps
         self.id = completion.id
         self.model = completion.model
         self._completion = completion
@@ -245,7 +254,7 @@ class Answering:
         """Hand the request to the model, and once it has not refused, write what was said."""
         begun = self._completion.begin()
         if not self._begun:
-            self._turn.begin(Started(self.id, self.model))
+            self._turn.begin(Started(self.id, self.model, self._assistant_id))
             self._begun = True
         return begun
 
@@ -297,7 +306,7 @@ class Answering:
             self._turn.close()
 
     def _finish(self, answer: Gathered, reason: MessageEnd) -> None:
-        self._turn.finish(answer, reason, self.usage)
+        self._turn.finish(answer, reason, self.usage, self._steps)
         self._finished = True
 
     def _mark(self, answer: ChatCompletion | Chunk) -> None:
@@ -359,6 +368,14 @@ def _continued(request: ChatRequest, history: list[ChatMessage]) -> ChatRequest:
     if len(before) + len(request.messages) > MOST_MESSAGES:
         raise Conflict(f"A chat has at most {MOST_MESSAGES:,} messages: begin another.", constraint="max_items")
     return msgspec.structs.replace(request, messages=[*before, *request.messages])
+
+
+def _complete(steps: Sequence[Message]) -> list[Message]:
+    """Without a last round of which not every call has its result: a model could not go on from there."""
+    made = list(steps)
+    last = max((at for at, step in enumerate(made) if step.tool_calls), default=0)
+    called = made[last].tool_calls if made else None
+    return made[:last] if called and len(made) - last - 1 < len(called) else made
 
 
 def _title(said: list[NewMessage]) -> str:

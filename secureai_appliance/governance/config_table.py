@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from secureai_appliance.core.network import networks
+from secureai_appliance.core.network import InvalidUrl, networks, parse_url
 from secureai_appliance.governance.prices import Price
 from secureai_appliance.governance.tiers import Tiers
 
@@ -52,6 +52,16 @@ def _are_networks(value: Any) -> None:
         networks(value)
     except ValueError as cause:
         raise ValueError("must hold addresses or networks such as 10.0.0.0/8.") from cause
+
+
+def _are_hosts(value: Any) -> None:
+    for host in value:
+        try:
+            plain = parse_url(f"http://{host}").path == "/" and host == host.strip() and "/" not in host
+        except InvalidUrl:
+            plain = False
+        if not plain or "?" in host or "#" in host:
+            raise ValueError("must hold hosts such as parts.example.org or 10.0.0.5:8080.")
 
 
 _Networks = Annotated[list[Annotated[str, Meta(max_length=50)]], Meta(max_length=1000)]
@@ -143,6 +153,33 @@ SETTINGS: tuple[Setting, ...] = (
         [],
         "Addresses and networks that are not dialled.",
         check=_are_networks,
+    ),
+    Setting(
+        "tools.allowed_hosts",
+        Annotated[list[Annotated[str, Meta(min_length=1, max_length=260)]], Meta(max_length=1000)],
+        [],
+        "Hosts that tools may call, with or without a port: `parts.example.org`, `10.0.0.5:8080`. No others, and never "
+        "the appliance itself; `outbound.*` counts for them too.",
+        check=_are_hosts,
+    ),
+    Setting(
+        "tools.max_result_chars",
+        Annotated[int, Meta(ge=100, le=200_000)],
+        16_000,
+        "Characters of what a tool says that reach the model; what is beyond is cut, and so is what would fill more "
+        "than a quarter of its context.",
+    ),
+    Setting(
+        "tools.max_rounds",
+        Annotated[int, Meta(ge=1, le=20)],
+        5,
+        "How often a model may call tools before it has to answer.",
+    ),
+    Setting(
+        "tools.max_seconds",
+        Annotated[int, Meta(ge=1, le=600)],
+        120,
+        "Seconds after which no tool is called any more for an answer.",
     ),
     Setting(
         "uploads.max_bytes",

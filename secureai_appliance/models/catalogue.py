@@ -44,7 +44,7 @@ _STORED = (
 _ALIASES = "(SELECT json_group_array(x.alias ORDER BY x.alias) FROM model_aliases x WHERE x.model_id = m.id)"
 # one row per name: a model under its id, or an alias with the columns of the model that it stands for
 _OF_MODEL = ", ".join("m." + column for column in _STORED.split(", "))
-_NAMES = f"""(
+NAMES = f"""(
     SELECT m.row_id * 2 AS row_id, m.id AS name, NULL AS alias_of, m.id, {_ALIASES} AS aliases,
         {remote.SHOWN} AS remote, {_OF_MODEL}
     FROM models m
@@ -52,6 +52,7 @@ _NAMES = f"""(
     SELECT a.row_id * 2 + 1, a.alias, m.id, m.id, {_ALIASES}, {remote.SHOWN}, {_OF_MODEL}
     FROM model_aliases a JOIN models m ON m.id = a.model_id
 )"""  # noqa: S608 (constant columns)
+"""What can be named: stands after FROM."""
 _COLUMNS = f"name, alias_of, id, aliases, remote, {_STORED}"
 
 Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -114,6 +115,14 @@ class ModelRow:
     updated_at: int
 
 
+class AssistantNames(msgspec.Struct, kw_only=True):
+    """Under which names an assistant is known."""
+
+    name: str
+    slug: str
+    description: str
+
+
 class Model(msgspec.Struct, kw_only=True):
     """A model, or an alias of one (`alias_of`), as the API shows it: OpenAI's fields and ours.
 
@@ -142,6 +151,7 @@ class Model(msgspec.Struct, kw_only=True):
     remote: Remote | None
     pinned: bool
     settings: ModelSettings
+    assistant: AssistantNames | UnsetType = UNSET
     created_at: str
     updated_at: str
 
@@ -162,7 +172,7 @@ def _row(values: tuple[Any, ...]) -> ModelRow:
 
 _SPEC: ListSpec[ModelRow] = ListSpec(
     columns=_COLUMNS,
-    source=_NAMES,
+    source=NAMES,
     sortable={"created_at": "created_at"},
     read=_row,
 )
@@ -175,7 +185,7 @@ def list_names(db: Reader, query: ListQuery) -> Page[ModelRow]:
 
 def find(db: Reader, name: str) -> ModelRow:
     """The model with this id or alias. Raises NotFound with OpenAI's code `model_not_found`."""
-    row = db.one(f"SELECT {_COLUMNS} FROM {_NAMES} WHERE name = ? ORDER BY alias_of IS NOT NULL", name)  # noqa: S608
+    row = db.one(f"SELECT {_COLUMNS} FROM {NAMES} WHERE name = ? ORDER BY alias_of IS NOT NULL", name)  # noqa: S608
     if row is None:
         raise NotFound(
             f"There is no model '{name}'. GET /api/v1/models lists them.", code="model_not_found", param="model"
@@ -185,7 +195,7 @@ def find(db: Reader, name: str) -> ModelRow:
 
 def all_models(db: Reader) -> list[ModelRow]:
     """Every model once, without aliases, oldest first."""
-    rows = db.all(f"SELECT {_COLUMNS} FROM {_NAMES} WHERE alias_of IS NULL ORDER BY row_id")  # noqa: S608
+    rows = db.all(f"SELECT {_COLUMNS} FROM {NAMES} WHERE alias_of IS NULL ORDER BY row_id")  # noqa: S608
     return [_row(row) for row in rows]
 
 
@@ -271,7 +281,7 @@ def _with_aliases(tx: Transaction, model_id: str, aliases: list[str]) -> ModelRo
 
 def refuse_taken(db: Reader, name: str) -> None:
     """Raise Conflict when a model or an alias has this name."""
-    row = db.one(f"SELECT id FROM {_NAMES} WHERE name = ?", name)  # noqa: S608
+    row = db.one(f"SELECT id FROM {NAMES} WHERE name = ?", name)  # noqa: S608
     if row is not None:
         raise Conflict(f"The name '{name}' is taken by the model '{row[0]}'.", constraint="unique")
 
@@ -335,7 +345,7 @@ def _add_alias(tx: Transaction, row: ModelRow, alias: str) -> None:
         if row.kind != "chat":
             raise UnprocessableEntity(f"Only a chat model can be '{DEFAULT}'.", field="aliases.add")
         tx.run("DELETE FROM model_aliases WHERE alias = ?", DEFAULT)
-    taken = tx.one(f"SELECT id, alias_of FROM {_NAMES} WHERE name = ?", alias)  # noqa: S608
+    taken = tx.one(f"SELECT id, alias_of FROM {NAMES} WHERE name = ?", alias)  # noqa: S608
     if taken == (row.id, row.id):
         return
     if taken is not None:

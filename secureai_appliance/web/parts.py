@@ -24,6 +24,7 @@ from secureai_appliance.web.metrics import Metrics
 
 if TYPE_CHECKING:
     # what handles HTTP runs without the engine's libraries loaded
+    from secureai_appliance.conversations.toolbox.toolbox import Toolbox
     from secureai_appliance.conversations.turns import Turns
     from secureai_appliance.knowledge.ingest import Ingest
     from secureai_appliance.models.registry import Models
@@ -56,6 +57,7 @@ class Parts:
     second_factors: SecondFactors
     ownership: Ownership
     models: Models
+    toolbox: Toolbox
     uploads: Uploads
     turns: Turns
     ingest: Ingest

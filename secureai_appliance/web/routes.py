@@ -13,6 +13,7 @@ from secureai_appliance.accounts.oauth.grants import Authorization
 from secureai_appliance.accounts.sessions import Session, SignInLink
 from secureai_appliance.accounts.users import Me, User, UserCreate, UserDelete, UserPatch, UserQuery
 from secureai_appliance.conversations.answers import ChatCompletion
+from secureai_appliance.conversations.assistants import Assistant, AssistantCreate, AssistantPatch, AssistantQuery
 from secureai_appliance.conversations.chat_messages import ChatMessage
 from secureai_appliance.conversations.chats import (
     Chat,
@@ -35,6 +36,8 @@ from secureai_appliance.conversations.prompts import (
 )
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
+from secureai_appliance.conversations.toolbox.registry import Tool, ToolCreate, ToolPatch, ToolQuery
+from secureai_appliance.conversations.toolbox.toolbox import ToolResult
 from secureai_appliance.core.jobs import JobState
 from secureai_appliance.governance.audit import AuditLog, AuditQuery
 from secureai_appliance.governance.chain import Verification
@@ -55,6 +58,7 @@ from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import account, sign_in, welcome
 from secureai_appliance.web.admin import maintenance as maintenance_page
 from secureai_appliance.web.api import (
+    assistants,
     auditlogs,
     authorizations,
     chats,
@@ -73,6 +77,7 @@ from secureai_appliance.web.api import (
     schedule,
     sessions,
     tokenize,
+    tools,
     uploads,
     usage,
     users,
@@ -88,6 +93,16 @@ PUBLIC = Access.PUBLIC
 _CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "What brake pads fit a 2019 Honda Civic?"}]}
 _CLIENT = {"name": "Notes", "redirect_uris": ["https://notes.example.org/callback"], "scopes": ["completions:create"]}
 _WEBHOOK = {"url": "https://hooks.example.org/secureai", "events": ["chat.completed", "user.created"]}
+_ASSISTANT = {
+    "name": "Parts desk",
+    "system_prompt": "You are a helpful automotive parts assistant.",
+    "starters": ["What fits my car?"],
+}
+_TOOL = {"name": "calculator", "type": "builtin", "builtin": "calculator"}
+_OPENAPI = {
+    "document": {"openapi": "3.1.0", "paths": {"/parts": {"get": {"operationId": "find_parts"}}}},
+    "server_url": "https://parts.example.org",
+}
 _PROMPT = {"name": "Fitting part", "content": "What {{part}} fit a {{car}}?", "tags": ["workshop"]}
 _TEXT = {"model": "gpt-4", "prompt": "A catalytic converter", "max_tokens": 32}
 _TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
@@ -113,7 +128,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/chats/{id}/messages", chats.messages, "chats:read", "The messages of a chat, oldest first", "Chats", query=chats.MessagesQuery, answer=Page[ChatMessage], errors=(404,)),
         Route("GET", "/api/v1/chats/{id}/export", chats.export, "chats:read", "A chat as a file: JSON or Markdown", "Chats", query=chats.ExportQuery, other_types=("text/markdown",), errors=(404,)),
 
-        Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases", "Models", query=ListQuery, answer=ModelPage, openai=True),
+        Route("GET", "/api/v1/models", models.index, "models:read", "Models and their aliases, on request assistants too", "Models", query=models.ModelQuery, answer=ModelPage, openai=True),
         Route("GET", "/api/v1/models/{id}", models.show, "models:read", "One model", "Models", answer=Model, openai=True, errors=(404,)),
         Route("GET", "/api/v1/models/{id}/queue", models.queue, "models:read", "How busy a model is", "Models", answer=models.Queue, errors=(404,)),
         Route("POST", "/api/v1/models", models.create, "models:write", "Import a model from the import folder, or add a remote one", "Models", body=ModelImport, example={"file": "Llama-3.2-3B-Instruct-Q4_K_M.gguf"}, answer=Model, status=201, streams=True, errors=(404, 409, 422, 503)),
@@ -132,6 +147,20 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/knowledge/{id}", knowledge.show, "knowledge:read", "One knowledge base, by its id or slug", "Knowledge", answer=KnowledgeBase, errors=(404,)),
         Route("PATCH", "/api/v1/knowledge/{id}", knowledge.update, "knowledge:write", "Change a knowledge base", "Knowledge", body=KnowledgePatch, example={"visibility": "everyone"}, answer=KnowledgeBase, writes=True, errors=(404, 409, 412, 422)),
         Route("DELETE", "/api/v1/knowledge/{id}", knowledge.delete, "knowledge:write", "Delete a knowledge base and all of its documents", "Knowledge", status=204, writes=True, errors=(404, 412)),
+        Route("GET", "/api/v1/assistants", assistants.index, "assistants:read", "Assistants that the caller may use", "Assistants", query=AssistantQuery, answer=Page[Assistant]),
+        Route("POST", "/api/v1/assistants", assistants.create, "assistants:write", "Make an assistant", "Assistants", body=AssistantCreate, example=_ASSISTANT, answer=Assistant, status=201, writes=True, errors=(409, 422)),
+        Route("GET", "/api/v1/assistants/{id}", assistants.show, "assistants:read", "One assistant", "Assistants", answer=Assistant, errors=(404,)),
+        Route("PATCH", "/api/v1/assistants/{id}", assistants.update, "assistants:write", "Change an assistant", "Assistants", body=AssistantPatch, example={"parameters": {"temperature": 0.2}}, answer=Assistant, writes=True, errors=(404, 409, 412, 422)),
+        Route("DELETE", "/api/v1/assistants/{id}", assistants.delete, "assistants:write", "Delete an assistant", "Assistants", status=204, writes=True, errors=(404, 412)),
+
+        Route("GET", "/api/v1/tools", tools.index, "tools:read", "Tools that the caller may use", "Tools", query=ToolQuery, answer=Page[Tool]),
+        Route("POST", "/api/v1/tools", tools.create, "tools:write", "Register a tool; an MCP server is asked for its own", "Tools", body=ToolCreate, example=_TOOL, answer=Tool, status=201, streams=True, errors=(409, 422, 503)),
+        Route("POST", "/api/v1/tools/import", tools.import_, "tools:write", "Make tools of an OpenAPI document", "Tools", body=tools.ToolImport, example=_OPENAPI, answer=tools.ToolsImported, status=201, writes=True, errors=(409, 422)),
+        Route("GET", "/api/v1/tools/{id}", tools.show, "tools:read", "One tool", "Tools", answer=Tool, errors=(404,)),
+        Route("PATCH", "/api/v1/tools/{id}", tools.update, "tools:write", "Change a tool", "Tools", body=ToolPatch, example={"description": "Computes"}, answer=Tool, streams=True, errors=(404, 409, 412, 422, 503)),
+        Route("DELETE", "/api/v1/tools/{id}", tools.delete, "tools:write", "Delete a tool", "Tools", status=204, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/tools/{id}/invoke", tools.invoke, "tools:invoke", "Call a tool oneself", "Tools", body=tools.ToolInvoke, example={"arguments": {"expression": "(17.5 + 3) * 12"}}, answer=ToolResult, streams=True, errors=(404, 503)),
+
         Route("GET", "/api/v1/prompts", prompts.index, "prompts:read", "Saved prompts", "Prompts", query=PromptQuery, answer=Page[Prompt]),
         Route("POST", "/api/v1/prompts", prompts.create, "prompts:write", "Save a prompt", "Prompts", body=PromptCreate, example=_PROMPT, answer=Prompt, status=201, writes=True, errors=(409, 422)),
         Route("GET", "/api/v1/prompts/{id}", prompts.show, "prompts:read", "One prompt", "Prompts", answer=Prompt, errors=(404,)),

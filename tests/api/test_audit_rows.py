@@ -250,6 +250,18 @@ def making(path: str, body: dict[str, object]) -> Recipe:
 
 PROMPTS = "/api/v1/prompts"
 PROMPT: dict[str, object] = {"content": "Say {{what}}"}
+TOOLS, ASSISTANTS = "/api/v1/tools", "/api/v1/assistants"
+TOOL: dict[str, object] = {"type": "builtin", "builtin": "calculator"}
+
+
+def import_tools(api: Running) -> Callable[[], Response]:
+    values = {"values": {"tools.allowed_hosts": ["parts.example.org"]}}
+    assert api.ask("PATCH", "/api/v1/configs", values).status == 200
+    paths = {"/parts": {"get": {"operationId": new_id("find")}}}
+    body = {"document": {"openapi": "3.1.0", "paths": paths}, "server_url": "https://parts.example.org"}
+    return lambda: api.ask("POST", "/api/v1/tools/import", body)
+
+
 CLIENT = {"name": "c", "redirect_uris": [CALLBACK], "scopes": ["models:read"]}
 MINILM = "/api/v1/models/all-minilm-l6-v2"
 CHATS = "/api/v1/chats"
@@ -322,6 +334,20 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /oauth/authorize": ("authorization.granted", consented),
     "POST /oauth/revoke": ("authorization.revoked", token_revoked),
     "POST /oauth/device": ("authorization.granted", device_allowed),
+    "POST /api/v1/assistants": ("assistant.created", making(ASSISTANTS, {})),
+    "PATCH /api/v1/assistants/{id}": (
+        "assistant.updated",
+        on(possession(ASSISTANTS, {}), "PATCH", body={"model": "gpt-4"}),
+    ),
+    "DELETE /api/v1/assistants/{id}": ("assistant.deleted", on(possession(ASSISTANTS, {}), "DELETE")),
+    "POST /api/v1/tools": ("tool.created", making(TOOLS, TOOL)),
+    "POST /api/v1/tools/import": ("tool.created", import_tools),
+    "PATCH /api/v1/tools/{id}": ("tool.updated", on(possession(TOOLS, TOOL), "PATCH", body={"description": "d"})),
+    "DELETE /api/v1/tools/{id}": ("tool.deleted", on(possession(TOOLS, TOOL), "DELETE")),
+    "POST /api/v1/tools/{id}/invoke": (
+        "tool.invoked",
+        on(possession(TOOLS, TOOL), "POST", "/invoke", {"arguments": {"expression": "2 + 2"}}),
+    ),
     "POST /api/v1/prompts": ("prompt.created", making(PROMPTS, PROMPT)),
     "PATCH /api/v1/prompts/{id}": ("prompt.updated", on(possession(PROMPTS, PROMPT), "PATCH", body={"tags": ["t"]})),
     "DELETE /api/v1/prompts/{id}": ("prompt.deleted", on(possession(PROMPTS, PROMPT), "DELETE")),

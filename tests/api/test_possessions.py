@@ -11,7 +11,9 @@ from tests.support.people import Person, group_of, person
 from tests.support.running import Running
 
 KINDS: dict[str, dict[str, Any]] = {
+    "/assistants": {},
     "/prompts": {"content": "Say {{what}}"},
+    "/tools": {"type": "builtin", "builtin": "calculator"},
 }
 CHANGE: dict[str, Any] = {"description": "changed"}
 
@@ -43,7 +45,13 @@ def test_it_lives_through_create_show_list_change_and_delete(ann: Person, path: 
     assert ann.ask("GET", f"{path}/{made['id']}").json == made
     assert made["id"] in ids(ann, path)
     changed = ann.ask("PATCH", f"{path}/{made['id']}", CHANGE).json
-    assert changed == {**made, **CHANGE, "updated_at": changed["updated_at"]}
+    told = [{**function, **CHANGE} for function in made.get("functions", [])]
+    assert changed == {
+        **made,
+        **CHANGE,
+        "updated_at": changed["updated_at"],
+        **({"functions": told} if told else {}),
+    }
     assert ann.ask("DELETE", f"{path}/{made['id']}").status == 204
     assert ann.ask("GET", f"{path}/{made['id']}").status == 404
     assert made["id"] not in ids(ann, path)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from secureai_appliance.accounts import keys, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
-from secureai_appliance.conversations import chats, prompts
+from secureai_appliance.conversations import assistants, chats, prompts
+from secureai_appliance.conversations.assistants import AssistantCreate
 from secureai_appliance.conversations.chats import ChatCreate
 from secureai_appliance.conversations.prompts import PromptCreate
+from secureai_appliance.conversations.toolbox.registry import ToolCreate
 from secureai_appliance.core.ids import hash_secret, new_id, random_text
 from secureai_appliance.knowledge import bases, documents
 from secureai_appliance.knowledge.bases import KnowledgeCreate
@@ -99,6 +101,17 @@ def make_document(api: Running, user_id: str) -> str:
         )[0].id
 
 
+def make_assistant(api: Running, user_id: str) -> str:
+    with api.appliance.store.transaction() as tx:
+        return assistants.create(tx, users.caller_of(tx, user_id), AssistantCreate(name=new_id("theirs"))).id
+
+
+def make_tool(api: Running, user_id: str) -> str:
+    with api.appliance.store.transaction() as tx:
+        body = ToolCreate(name=new_id("theirs"), type="builtin", builtin="calculator")
+        return api.appliance.toolbox.registry.create(tx, users.caller_of(tx, user_id), body).id
+
+
 OWNED: dict[str, Callable[[Running, str], str]] = {
     "/api/v1/chats/{id}": make_chat,
     "/api/v1/keys/{id}": make_key,
@@ -106,7 +119,9 @@ OWNED: dict[str, Callable[[Running, str], str]] = {
     "/api/v1/knowledge/{id}": make_base,
     "/api/v1/me/authorizations/{id}": make_authorization,
     "/api/v1/me/sessions/{id}": make_session,
+    "/api/v1/assistants/{id}": make_assistant,
     "/api/v1/prompts/{id}": make_prompt,
+    "/api/v1/tools/{id}": make_tool,
 }
 """Paths to things that belong to a user, each with what makes one: everybody else finds the same as nothing."""
 

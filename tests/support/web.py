@@ -372,6 +372,7 @@ def parts_on(
         quotas=Quotas(store, configs, clock),
         usage=Usage(store, clock, lambda: configs.value("usage.prices")),
         models=cast(Any, None),
+        toolbox=cast(Any, None),
         uploads=cast(Any, None),
         turns=cast(Any, None),
         ingest=cast(Any, None),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from secureai_appliance.conversations import completions, remote, text_completions
+from secureai_appliance.conversations import assistants, completions, remote, text_completions
 from secureai_appliance.conversations.answers import ChatCompletion, Usage
+from secureai_appliance.conversations.assistants import Assistant
+from secureai_appliance.conversations.loop import Kit, Loop, Round
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
+from secureai_appliance.conversations.toolbox.registry import SHELF, Tool
 from secureai_appliance.conversations.turns import Answering
+from secureai_appliance.core.errors import NotFound
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.web.answers import Answer, Stream
@@ -63,18 +67,29 @@ class ChunkSource:
 
 def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Answer:
     parts, body = request.parts, request.body
-    row = _model(request, body.model)
+    with parts.store.read() as db:
+        found = assistants.asked(db, request.caller, body)
+    row, assistant = found.row, found.assistant
+    assistant_id = None if assistant is None else assistant.id
+    request.metered.assistant_id = assistant_id or ""
+
+    def start(asked: ChatRequest) -> Round:
+        if row.source == "remote":
+            return remote.chat(parts.models.remotes, row, asked, parts.clock)
+        return completions.start(parts.models, row, request.caller, asked, parts.clock, budget=request.budget)
+
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))
         turn = parts.turns.join(request.caller, body, keep=parts.configs.value("chats.store_completions"))
         held.callback(turn.close)
-        asked = turn.request
-        completion = Answering(
-            remote.chat(parts.models.remotes, row, asked, parts.clock)
-            if row.source == "remote"
-            else completions.start(parts.models, row, request.caller, asked, parts.clock, budget=request.budget),
-            turn,
-        )
+        asked = assistants.applied(assistant, turn.request)
+        # tools of the request are the client's to call
+        kit = None if assistant is None or body.tools else _kit(request, row, assistant)
+        if kit is None or assistant is None:
+            completion = Answering(start(asked), turn, assistant_id)
+        else:
+            loop = Loop(start, asked, kit, parts.clock, assistant.parameters.tool_choice)
+            completion = Answering(loop, turn, assistant_id, loop.turns)
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 
 
@@ -90,6 +105,20 @@ def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream 
             else text_completions.start(parts.models, row, request.caller, body, parts.clock, budget=request.budget)
         )
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
+
+
+def _kit(request: Request[Any, None], row: ModelRow, assistant: Assistant) -> Kit | None:
+    """The assistant's tools, as far as the caller may use them; None when there are none."""
+    caller = request.caller
+    tools: list[Tool] = []
+    with request.parts.store.read() as db:
+        for tool_id in assistant.tool_ids:
+            with suppress(NotFound):
+                tools.append(SHELF.get(db, caller, tool_id))
+    if not any(tool.functions for tool in tools) or not caller.may("tools:invoke"):
+        return None
+    context = request.parts.models.show(row).context_length
+    return Kit(request.parts.toolbox, caller, tools, assistant.id, context)
 
 
 def _model(request: Request[Any, None], name: str) -> ModelRow:

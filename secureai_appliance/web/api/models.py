@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from msgspec import UNSET
 
+from secureai_appliance.conversations import assistants
 from secureai_appliance.core.errors import Conflict, ValidationError
 from secureai_appliance.governance import audit
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.models import catalogue, importing, uploads
-from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch, ModelRow
+from secureai_appliance.models.catalogue import AssistantNames, Model, ModelPage, ModelPatch, ModelRow
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.models.remote import RemoteCreate
 from secureai_appliance.store import ListQuery
@@ -21,6 +24,12 @@ from secureai_appliance.web.responses import require_match
 _POLL = 0.05
 
 
+class ModelQuery(ListQuery, kw_only=True):
+    """`include=assistants`: the caller's assistants too, for clients that know only of models."""
+
+    include: Literal["assistants"] | None = None
+
+
 class Queue(msgspec.Struct):
     """Requests that a model works on, that wait for it, and how many it can work on at once (0: not in memory)."""
 
@@ -29,8 +38,10 @@ class Queue(msgspec.Struct):
     slots: int
 
 
-def index(request: Request[None, ListQuery]) -> ModelPage:
+def index(request: Request[None, ModelQuery]) -> ModelPage:
     models = request.parts.models
+    if request.query.include is not None:
+        return _with_assistants(request)
     with request.parts.store.read() as db:
         page = catalogue.list_names(db, request.query)
     return ModelPage(
@@ -40,6 +51,31 @@ def index(request: Request[None, ListQuery]) -> ModelPage:
         page_size=page.page_size,
         next=page.next,
     )
+
+
+def _with_assistants(request: Request[None, ModelQuery]) -> ModelPage:
+    """An assistant is listed as what it is asked as: its model under its own id."""
+    models, caller = request.parts.models, request.caller
+    caller.require("assistants:read")
+    shown: list[Model] = []
+    with request.parts.store.read() as db:
+        page = assistants.list_with_models(db, caller, request.query)
+        for listed in page.data:
+            model = models.show_to(caller, catalogue.find(db, listed.name))
+            if listed.assistant_id is not None:
+                assistant = assistants.SHELF.get(db, caller, listed.assistant_id)
+                names = AssistantNames(name=assistant.name, slug=assistant.slug, description=assistant.description)
+                model = msgspec.structs.replace(
+                    model,
+                    id=assistant.id,
+                    alias_of=model.alias_of or model.id,
+                    aliases=[],
+                    assistant=names,
+                    created_at=assistant.created_at,
+                    updated_at=assistant.updated_at,
+                )
+            shown.append(model)
+    return ModelPage(data=shown, total=page.total, page=page.page, page_size=page.page_size, next=page.next)
 
 
 def show(request: Request[None, None]) -> Model:

@@ -1,0 +1,114 @@
+"""A tool that is a request to another server: where arguments go, and what comes back as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from secureai_appliance.conversations.toolbox.failures import ToolFailure
+
+_PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]{0,63})\}")
+_IN_BODY = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]{0,63})\s*\}\}")
+_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/problem+json")
+_SHOWN_OF_ERROR = 500
+BODILESS = frozenset({"GET", "HEAD", "DELETE"})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request as it is sent, but for the sealed headers."""
+
+    method: str
+    url: str
+    body: bytes | None
+
+
+def places(url: str) -> set[str]:
+    """The names in `{…}`. Raises ValueError for one before the path: scheme and host are no argument's."""
+    before = re.split(r"(?<![/:])/(?!/)|\?", url, maxsplit=1)[0]
+    if "{" in before or "}" in before:
+        raise ValueError("placeholders")
+    return set(_PLACE.findall(url))
+
+
+def prepare(method: str, url: str, template: Any, arguments: Mapping[str, Any]) -> Prepared:
+    """The request for these arguments: `{name}` in the address, `{{name}}` in the body, the rest in query or body.
+
+    An argument left out takes its `name={name}` out of the query. Raises ToolFailure for one that the path needs.
+    """
+    left = dict(arguments)
+    path, mark, query = url.partition("?")
+    path = _PLACE.sub(lambda found: _segment(found[1], left), path)
+    pairs = [_pair(part, left) for part in query.split("&")] if mark else []
+    written = [pair for pair in pairs if pair is not None]
+    if template is not None:
+        body = msgspec.json.encode(_filled(template, arguments))
+        return Prepared(method, _joined(path, written), body)
+    if method in BODILESS:
+        written += [urlencode({name: _text(value)}) for name, value in left.items() if value is not None]
+        return Prepared(method, _joined(path, written), None)
+    return Prepared(method, _joined(path, written), msgspec.json.encode(left))
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes) -> str:
+    """What the server said, as text. Raises ToolFailure for an error, a redirect, and what is no text."""
+    text = body.decode("utf-8", "replace")
+    if 300 <= status < 400:
+        raise ToolFailure("redirect", f"The server answered {status}: redirects are not followed.")
+    kind = headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
+    if status >= 400:
+        said = f": {text[:_SHOWN_OF_ERROR]}" if _is_text(kind) and text.strip() else "."
+        raise ToolFailure("server_error" if status >= 500 else "refused", f"The server answered {status}{said}")
+    if body and not _is_text(kind):
+        raise ToolFailure("not_text", "The server answered something that is no text.")
+    return text
+
+
+def _is_text(kind: str) -> bool:
+    return kind.startswith(_TEXT_TYPES) or kind.endswith(("+json", "+xml"))
+
+
+def _segment(name: str, left: dict[str, Any]) -> str:
+    if left.get(name) is None:
+        raise ToolFailure("invalid_arguments", f"The argument '{name}' is needed for the address.")
+    text = quote(_text(left.pop(name)), safe="")
+    if text in {"", ".", ".."}:
+        raise ToolFailure("invalid_arguments", f"The argument '{name}' can't be part of an address.")
+    return text
+
+
+def _pair(part: str, left: dict[str, Any]) -> str | None:
+    names = _PLACE.findall(part)
+    if any(left.get(name) is None for name in names):
+        return None
+    made = _PLACE.sub(lambda found: quote(_text(left[found[1]]), safe=""), part)
+    for name in names:
+        left.pop(name, None)
+    return made
+
+
+def _joined(path: str, pairs: list[str]) -> str:
+    return f"{path}?{'&'.join(pairs)}" if pairs else path
+
+
+def _filled(template: Any, arguments: Mapping[str, Any]) -> Any:
+    """A text that is one placeholder becomes the argument, of whatever type; JSON is never put together as text."""
+    if isinstance(template, str):
+        whole = _IN_BODY.fullmatch(template)
+        if whole is not None:
+            return arguments.get(whole[1])
+        return _IN_BODY.sub(lambda found: _text(arguments.get(found[1])), template)
+    if isinstance(template, dict):
+        return {name: _filled(value, arguments) for name, value in template.items()}
+    return [_filled(value, arguments) for value in template] if isinstance(template, list) else template
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -54,7 +54,7 @@ class _Error(msgspec.Struct):
 
 class _Reply(msgspec.Struct):
     id: int | str | None = None
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = msgspec.Raw(b"")
     error: _Error | None = None
 
 
@@ -146,7 +146,7 @@ def _messages(call: Call) -> Iterator[bytes]:
 def _result(reply: _Reply) -> msgspec.Raw:
     if reply.error is not None:
         raise ToolFailure("refused", f"The MCP server refused: {reply.error.message[:300]}")
-    if reply.result is None:
+    if not bytes(reply.result):
         raise ToolFailure("garbled", "The MCP server answered without a result.")
     return reply.result
 

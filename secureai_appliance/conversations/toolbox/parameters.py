@@ -10,7 +10,6 @@ from secureai_appliance.conversations import structured
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.core.errors import UnprocessableEntity
 from secureai_appliance.inference import patterns
-from secureai_appliance.inference.json_schema import UnsupportedSchema
 
 _MOST_BYTES = 64 * 1024
 # each looks something up elsewhere, or lets a pattern run that nobody bounded
@@ -45,7 +44,7 @@ def is_readable(pattern: object) -> bool:
     """Whether a pattern is one that is matched in bounded time."""
     try:
         patterns.read(str(pattern))
-    except UnsupportedSchema:
+    except (ValueError, OverflowError, RecursionError):
         return False
     return True
 

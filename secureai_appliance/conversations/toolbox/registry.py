@@ -257,9 +257,9 @@ class Registry:
         assert body.http is not None
         schema = body.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
         parameters.check_schema(schema, "parameters")
-        _check_places(body.http.url, schema)
         shown = self._shown(body.http, "http")
         assert isinstance(shown, ShownHttp)
+        _check_places(body.http.url, schema)
         return _Settings(http=shown), [Function(name=body.name, description=body.description, parameters=schema)]
 
     def _shown(self, place: HttpTool | McpServer, field: str) -> ShownHttp | ShownMcp:

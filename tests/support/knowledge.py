@@ -23,11 +23,18 @@ def form(*files: tuple[str, bytes, str], **fields: str) -> bytes:
 
 
 def upload_file(
-    api: Running, path: str, text: str | bytes = "", name: str = "a.txt", kind: str = "text/plain", **fields: str
+    api: Running,
+    path: str,
+    text: str | bytes = "",
+    name: str = "a.txt",
+    kind: str = "text/plain",
+    *,
+    key: str = "",
+    **fields: str,
 ) -> Response:
     """Upload one file; without a text, one that no other has."""
     data = text.encode() if isinstance(text, str) else text
-    return upload_form(api, path, form((name, data or random_text(40).encode(), kind), **fields))
+    return upload_form(api, path, form((name, data or random_text(40).encode(), kind), **fields), key=key)
 
 
 def upload_form(api: Running, path: str, body: bytes, **options: Any) -> Response:

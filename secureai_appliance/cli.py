@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from secureai_appliance import __version__, user_commands
+from secureai_appliance import __version__, knowledge_commands, user_commands
 from secureai_appliance.accounts import keys, passwords, sessions, users
 from secureai_appliance.accounts.permissions import ROLES, TIERS
 from secureai_appliance.command_parts import boot_options, open_file, show
@@ -86,6 +86,7 @@ def user() -> None:
 
 for _command in user_commands.COMMANDS:
     user.add_command(_command)
+cli.add_command(knowledge_commands.knowledge)
 
 
 @user.command("create")

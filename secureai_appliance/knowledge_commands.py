@@ -1,0 +1,131 @@
+"""`secureai knowledge add`: files and folders into a knowledge base of the running server, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from secureai_appliance.client import Client, Refused, server_url
+from secureai_appliance.command_parts import boot_options
+from secureai_appliance.core.errors import StartupError
+from secureai_appliance.core.ids import random_text
+from secureai_appliance.settings import Settings
+
+_CONFLICT = 409
+_BUSY = frozenset({429, 503})
+_LOOK_SECONDS = 1.0
+_WAITING = ("queued", "extracting", "embedding")
+
+
+@dataclass
+class Outcome:
+    """What became of the files: ids of new documents, names that were there already, and what was wrong with others."""
+
+    added: dict[str, str] = field(default_factory=dict)
+    known: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@click.group()
+def knowledge() -> None:
+    """Fill knowledge bases of the running server."""
+
+
+@knowledge.command("add")
+@boot_options("data", "host", "port")
+@click.option("--key", envvar="SECUREAI_KEY", help="API key for the running server. [SECUREAI_KEY]")
+@click.option("--url", default=None, help="Address of the server. Default: http://HOST:PORT.")
+@click.argument("base")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def add(chosen: Settings, *, key: str | None, url: str | None, base: str, paths: tuple[Path, ...]) -> None:
+    """Add files, and all files of folders, to BASE (its id or slug); waits until they can be found."""
+    client = Client(url or server_url(chosen), key)
+    files = list(files_in(paths))
+    with _bar() as bar:
+        sending, indexing = bar.add_task("sent", total=len(files)), bar.add_task("indexed", total=len(files))
+        outcome = send(client, base, files, lambda: bar.advance(sending))
+        bar.update(indexing, total=len(outcome.added))
+        follow(client, base, outcome, lambda done: bar.update(indexing, completed=done))
+    for name in outcome.known:
+        click.echo(f"{name}: is in the knowledge base already", err=True)
+    for name, reason in outcome.failed.items():
+        click.echo(f"{name}: {reason}", err=True)
+    if outcome.failed:
+        raise StartupError(f"{len(outcome.failed)} of {len(files)} files can't be found in the knowledge base.")
+
+
+def files_in(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files as they are, those of folders in order of their names; hidden ones are left out."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for found in sorted(path.rglob("*")):
+            hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
+            if found.is_file() and not hidden:
+                yield found
+
+
+def send(client: Client, base: str, files: Sequence[Path], told: Callable[[], None]) -> Outcome:
+    """Upload each file; what one is refused for holds up no other. Raises StartupError if no server answers."""
+    outcome = Outcome()
+    for file in files:
+        try:
+            outcome.added[_upload(client, base, file)] = str(file)
+        except Refused as refused:
+            if refused.status == _CONFLICT:
+                outcome.known.append(str(file))
+            elif refused.details.get("field") or refused.status in {413, 415}:
+                outcome.failed[str(file)] = refused.message
+            else:
+                raise
+        except OSError as cause:
+            outcome.failed[str(file)] = f"can't be read: {cause.strerror}"
+        told()
+    return outcome
+
+
+def follow(client: Client, base: str, outcome: Outcome, told: Callable[[int], None]) -> None:
+    """Wait until none of the new documents is being read any more, and note those that could not be."""
+    waiting = list(outcome.added)
+    while waiting:
+        shown = client.ask("GET", f"{_documents(base)}/{waiting[0]}")
+        if shown["status"] in _WAITING:
+            time.sleep(_LOOK_SECONDS)
+            continue
+        name = waiting.pop(0)
+        if shown["status"] != "indexed":
+            error = shown["error"] or {"message": shown["status"]}
+            outcome.failed[outcome.added[name]] = error["message"]
+        told(len(outcome.added) - len(waiting))
+
+
+def _upload(client: Client, base: str, file: Path) -> str:
+    boundary = random_text(32)
+    name = file.name.replace("\\", "_").replace('"', "_")
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    body = head.encode() + file.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    while True:
+        try:
+            return str(client.send("POST", _documents(base), body, headers, timeout=None)["id"])
+        except Refused as refused:
+            if refused.status not in _BUSY:
+                raise
+            time.sleep(refused.retry_after or 1)
+
+
+def _documents(base: str) -> str:
+    return f"/knowledge/{quote(base, safe='')}/documents"
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))

@@ -400,8 +400,14 @@ def _indexed(tx: Transaction, target: Index, task: _Task, entries: Sequence[Entr
             documents.attach(tx, task.base_id, file)
         tx.run(
             "UPDATE documents SET status = 'indexed', progress = 1, error_code = NULL, error_message = NULL,"
-            " page_count = ?, chunk_count = ?, metadata = ?, indexed_at = ?, updated_at = ? WHERE id = ?",
-            *(task.extracted.page_count, len(entries), msgspec.json.encode(task.extracted.metadata).decode()),
+            " content_type = ?, page_count = ?, chunk_count = ?, metadata = ?, indexed_at = ?, updated_at = ?"
+            " WHERE id = ?",
+            *(
+                task.extracted.content_type,
+                task.extracted.page_count,
+                len(entries),
+                msgspec.json.encode(task.extracted.metadata).decode(),
+            ),
             *(tx.now(), tx.now(), task.document_id),
         )
         details: audit.Details = {"knowledge_base_id": task.base_id, "chunks": len(entries)}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from secureai_appliance.core.errors import InternalError, ServiceUnavailable
+from secureai_appliance.inference.generation import Priority
 from secureai_appliance.models import catalogue
 from secureai_appliance.store import Store
 
@@ -72,7 +73,11 @@ def tokens(model: Embedder, text: str) -> list[int]:
 
 
 def vectors(
-    model: Embedder, passages: Sequence[Sequence[int]], abandoned: Callable[[], bool] = lambda: False
+    model: Embedder,
+    passages: Sequence[Sequence[int]],
+    abandoned: Callable[[], bool] = lambda: False,
+    *,
+    priority: Priority = Priority.INTERACTIVE,
 ) -> list[NDArray[np.float32]]:
     """A vector of length 1 for each list of tokens. Raises Abandoned, ServiceUnavailable."""
-    return model.embed(passages, abandoned)
+    return model.embed(passages, abandoned, priority=priority)

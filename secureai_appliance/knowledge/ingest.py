@@ -26,6 +26,7 @@ from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.events import DocumentError, DocumentFailed, DocumentIndexed
+from secureai_appliance.inference.generation import Priority
 from secureai_appliance.knowledge import bases, blobs, documents, embedding, index
 from secureai_appliance.knowledge.bases import Chunking, Index
 from secureai_appliance.knowledge.blobs import BlobWriter
@@ -297,7 +298,7 @@ class Ingest:
                 for number in order[begin : begin + _EMBEDDED_AT_ONCE]
                 if pieces[number][0].job_id not in work.lost
             ]
-            found = embedding.vectors(work.model, [pieces[number][2] for number in part])
+            found = embedding.vectors(work.model, [pieces[number][2] for number in part], priority=Priority.INDEXING)
             made.update(zip(part, found, strict=True))
             share = 0.2 + 0.75 * len(made) / len(order)
             work.tell_all(tasks, "embedding", share)

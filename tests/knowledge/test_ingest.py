@@ -200,10 +200,10 @@ def test_what_is_cancelled_while_it_is_read_is_not_found(
     (document,) = add(store, owner, base, LONG)
     real = embedding.vectors
 
-    def cancelled_meanwhile(*arguments: object) -> object:
+    def cancelled_meanwhile(*arguments: object, **options: object) -> object:
         with store.transaction() as tx:
             documents.cancel(tx, owner, documents.get(tx, owner, document))
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(embedding, "vectors", cancelled_meanwhile)
     assert ingest.work()

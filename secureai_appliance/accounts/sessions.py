@@ -27,6 +27,8 @@ SESSION_LIFETIME = 12 * 3600
 """Seconds after which a session ends whatever is done in it."""
 IDLE_LIFETIME = 3600
 """Seconds without a request after which it ends."""
+RECENT = 600
+"""Seconds after signing in for which what is worth most on the account page is not asked the password for again."""
 COOKIE = "secureai_session"
 _MINUTE = 60
 _LONGEST_AGENT = 200
@@ -189,6 +191,12 @@ def get(db: Reader, caller: Caller, session_id: str, now: int) -> Session:
     session = _session(row)
     session.current = session.id == caller.session_id
     return session
+
+
+def is_recent(db: Reader, caller: Caller, now: int) -> bool:
+    """Whether the caller signed in a moment ago."""
+    opened_at = db.value("SELECT created_at FROM sessions WHERE id = ?", caller.session_id)
+    return opened_at is not None and opened_at > now - RECENT
 
 
 def end(tx: Transaction, caller: Caller, session_id: str) -> None:

@@ -13,10 +13,11 @@ from secureai_appliance.core.jobs import JobState
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.addresses import Addresses
+from secureai_appliance.governance.audit import Actor
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.quotas import Quotas
-from secureai_appliance.governance.refusals import Refusals
+from secureai_appliance.governance.refusals import Refusal, Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
@@ -65,3 +66,8 @@ class Parts:
     readiness: Callable[[], list[Check]]
     schedule: Callable[[], list[JobState]]
     refusals: Refusals = field(default_factory=Refusals)
+
+    def failed_authentication(self, client: str, action: str, target_type: str, target: str) -> None:
+        """Count and note somebody who did not show who they are. Raises RateLimitExceeded past the address's bound."""
+        self.refusals.note(Refusal(action, Actor(ip=client), target_type, target, "failure"), self.clock.now())
+        self.addresses.failed(client, self.configs.value("limits.failed_authentications_per_minute"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from secureai_appliance.accounts import groups, keys, sessions, users
@@ -330,3 +331,20 @@ def test_groups_neither_give_nor_take_what_their_administrator_lacks(store: Stor
     ordinary = make_group(store, "ordinary", caller, denied=["chats:write"])
     with store.transaction() as tx:
         assert groups.add_members(tx, caller, ordinary.id, [auditor.id]).member_count == 1
+
+
+def test_another_role_is_an_event_and_the_same_role_is_none(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.run(
+            "INSERT INTO webhooks (id, url, events, description, enabled, secret, created_at, updated_at)"
+            " VALUES ('hook-1', 'http://127.0.0.1:9', '[\"user.role_changed\"]', '', 1, x'00', 1, 1)"
+        )
+    root, ada = make(store, "root", role="admin"), make(store)
+    caller = through_key(store, root)
+    for _ in range(2):
+        change(store, ada, caller, role="auditor")
+    with store.read() as db:
+        bodies = [msgspec.json.decode(body) for (body,) in db.all("SELECT body FROM events")]
+    assert [body["data"] for body in bodies] == [
+        {"user_id": ada.id, "old_role": "user", "new_role": "auditor", "changed_by": root.id}
+    ]

@@ -125,3 +125,15 @@ def test_only_a_client_that_was_registered_for_it_begins_and_only_its_own_codes_
     again = register(api, public=True, grant_types=[DEVICE_CODE], redirect_uris=[], scopes=SCOPES)
     assert poll(again, begun["device_code"]).status == 400
     assert poll(client, "sdc-none").status == 400
+
+
+def test_trying_codes_of_devices_is_throttled(api: Running, client: OAuthClient) -> None:
+    api.make_user("device-guesser@example.test")
+    guesser = session_of(api, "device-guesser@example.test")
+    answers = [decide(api, guesser, f"WRNG-{n}") for n in range(6)]
+    assert [answer.status for answer in answers] == [404] * 5 + [429]
+    looked = api.ask("GET", "/oauth/device?user_code=WRNG-0", key=None, headers=guesser)
+    assert (looked.status, "retry-after" in looked.headers) == (429, True)
+    api.make_user("device-other@example.test")
+    other = session_of(api, "device-other@example.test")
+    assert decide(api, other, begin(client)["user_code"]).status == 200

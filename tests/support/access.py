@@ -42,7 +42,7 @@ NOBODYS = (
 )
 """Paths to things that belong to the appliance: whoever holds the permission finds them all."""
 
-ELSEWHERE = ("/account/keys/{id}", "/account/sessions/{id}", "/api/v1/uploads/{id}")
+ELSEWHERE = ("/account/keys/{id}", "/account/sessions/{id}", "/account/authorizations/{id}", "/api/v1/uploads/{id}")
 """Paths to people's own things that a key and a JSON body don't reach: their own tests show what others' are."""
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from urllib.parse import urlencode
 
 from secureai_appliance.accounts import keys, passwords, second_factors, sessions, users
+from secureai_appliance.accounts.callers import operator
 from secureai_appliance.accounts.keys import KeyCreate
+from secureai_appliance.accounts.oauth import clients, grants
+from secureai_appliance.accounts.oauth.clients import ClientCreate
 from secureai_appliance.governance.audit import SYSTEM
 from tests.support.running import Response, Running
 from tests.support.totp import code_of
@@ -113,6 +116,16 @@ def revoke_key(api: Running) -> Callable[[], Response]:
     return lambda: person.send(f"/account/keys/{made}/revoke")
 
 
+def revoke_authorization(api: Running) -> Callable[[], Response]:
+    person = Person(api)
+    with api.appliance.store.transaction() as tx:
+        bounds = ClientCreate(name="c", redirect_uris=["http://127.0.0.1/"], scopes=["models:read"])
+        client = clients.create(tx, operator("test"), bounds, insecure_http=False).id
+        until = tx.now() + 60
+        made = grants.create(tx, client, person.id, kind="code", scopes=["models:read"], expires_at=until)
+    return lambda: person.send(f"/account/authorizations/{made}/revoke")
+
+
 def give_code(api: Running) -> Callable[[], Response]:
     person = Person(api)
     code = person.recovery_code()
@@ -131,5 +144,6 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "DELETE /api/v1/me/sessions/{id}": ("session.ended", end_by_key),
     "POST /account/keys": ("key.created", make_key),
     "POST /account/keys/{id}/revoke": ("key.revoked", revoke_key),
+    "POST /account/authorizations/{id}/revoke": ("authorization.revoked", revoke_authorization),
     "POST /second-factor": ("session.opened", give_code),
 }

@@ -39,7 +39,7 @@ class Visitor:
     def _call(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Received:
         if self.cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        more = {"REMOTE_ADDR": self.address, "wsgi.url_scheme": self.scheme}
+        more = {"REMOTE_ADDR": self.address, "wsgi.url_scheme": self.scheme, "SERVER_PORT": "8080"}
         got = self.app.call(method, path, body, key=None, headers={"Accept": "text/html", **headers}, **more)
         for line in got.cookies:
             name, _, value = line.partition(";")[0].partition("=")

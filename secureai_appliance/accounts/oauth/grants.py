@@ -11,6 +11,7 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.governance import audit
 from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
 
@@ -88,8 +89,9 @@ def list_(db: Reader, caller: Caller, query: ListQuery, now: int) -> Page[Author
 
 def revoke(tx: Transaction, caller: Caller, grant_id: str) -> None:
     """End one of the caller's. Raises NotFound."""
-    get(tx, caller, grant_id, tx.now())
+    details = {"client_id": get(tx, caller, grant_id, tx.now()).client_id}
     end(tx, grant_id)
+    audit.record(tx, caller.actor, "authorization.revoked", "authorization", grant_id, details=details)
 
 
 def scopes_json(scopes: Iterable[str]) -> str:

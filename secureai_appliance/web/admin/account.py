@@ -1,4 +1,4 @@
-"""`/account`: what people do about their own sign-in: password, second factor, sessions, API keys."""
+"""`/account`: what people do about their own sign-in: password, second factor, sessions, API keys, programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from msgspec import Meta
 
 from secureai_appliance.accounts import keys, passwords, second_factors, sessions, users
 from secureai_appliance.accounts.keys import KeyCreate, KeyCreated
+from secureai_appliance.accounts.oauth import grants
+from secureai_appliance.accounts.permissions import PERMISSIONS
 from secureai_appliance.core.errors import (
     AuthenticationError,
     Conflict,
@@ -47,6 +49,7 @@ _NOTICES = {
     "second-factor-removed": "The second factor was taken away. All other sessions have ended.",
     "session": "The session was ended.",
     "key": "The key was revoked.",
+    "program": "The program's access was ended.",
 }
 
 
@@ -65,13 +68,19 @@ class NewPassword(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     again: Text
 
 
-class Code(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class Again(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """`current`: the password once more, where the session is no longer a recent one."""
+
+    current: Text = ""
+
+
+class Code(Again, kw_only=True):
     """What the forms of the second factor send."""
 
     code: Annotated[str, Meta(max_length=100)]
 
 
-class NewKey(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class NewKey(Again, kw_only=True):
     """What the form for a key sends; `expires` is a date or empty."""
 
     name: Text
@@ -102,7 +111,9 @@ def change_password(request: Asked) -> Answer:
 
 
 def start_second_factor(request: Asked) -> Answer:
+    sent = form(request, Again)
     try:
+        _confirm(request, sent)
         with request.parts.store.transaction() as tx:
             request.parts.second_factors.start(tx, request.caller.user_id, request.caller.actor)
     except _REFUSALS as failure:
@@ -113,6 +124,7 @@ def start_second_factor(request: Asked) -> Answer:
 def confirm_second_factor(request: Asked) -> Answer:
     sent, caller = form(request, Code), request.caller
     try:
+        _confirm(request, sent)
         _throttle(request)
         with request.parts.store.transaction() as tx:
             codes = request.parts.second_factors.confirm(tx, caller.user_id, sent.code, caller.actor)
@@ -128,6 +140,7 @@ def confirm_second_factor(request: Asked) -> Answer:
 def remove_second_factor(request: Asked) -> Answer:
     sent, caller = form(request, Code), request.caller
     try:
+        _confirm(request, sent)
         _throttle(request)
         with request.parts.store.transaction() as tx:
             # a wrong code leaves its trace: no exception may undo it
@@ -155,6 +168,7 @@ def make_key(request: Asked) -> Answer:
     sent = form(request, NewKey)
     try:
         request.caller.require("keys:write")
+        _confirm(request, sent)
         with request.parts.store.transaction() as tx:
             created = keys.create(tx, request.caller, KeyCreate(name=sent.name, expires_at=sent.expires or None))
     except _REFUSALS as failure:
@@ -172,6 +186,16 @@ def revoke_key(request: Asked) -> Answer:
     return go(f"{ACCOUNT}?done=key#keys")
 
 
+def revoke_authorization(request: Asked) -> Answer:
+    try:
+        request.caller.require("keys:write")
+        with request.parts.store.transaction() as tx:
+            grants.revoke(tx, request.caller, request.path["id"])
+    except _REFUSALS as failure:
+        return _page(request, refusal=failure)
+    return go(f"{ACCOUNT}?done=program#programs")
+
+
 def _page(
     request: Asked,
     *,
@@ -183,13 +207,16 @@ def _page(
     now, query = int(parts.clock.now()), ListQuery(page_size=_SHOWN)
     with parts.store.read() as db:
         set_up = parts.second_factors.set_up(db, caller.user_id, caller.email)
+        has_password = passwords.stored(db, caller.user_id) is not None
         values = {
             "user": users.get(db, caller.user_id),
-            "has_password": passwords.stored(db, caller.user_id) is not None,
+            "has_password": has_password,
+            "ask_again": has_password and not sessions.is_recent(db, caller, now),
             "second_factor": second_factors.is_on(db, caller.user_id),
             "recovery_codes": second_factors.recovery_codes_left(db, caller.user_id),
             "sessions": sessions.list_(db, caller, query, now).data,
             "keys": keys.list_(db, caller, query).data if caller.may("keys:read") else [],
+            "programs": grants.list_(db, caller, query, now).data if caller.may("keys:read") else [],
         }
     return page(
         request,
@@ -199,12 +226,26 @@ def _page(
         notice=notice,
         refusal=refusal.message if refusal is not None else None,
         created=created,
+        words=PERMISSIONS,
         set_up=set_up,
         qr_code=segno.make(set_up.uri, error="m").svg_data_uri(scale=4, light="#fff") if set_up else None,
         shortest=passwords.MIN_LENGTH,
         longest=passwords.MAX_LENGTH,
         **values,
     )
+
+
+def _confirm(request: Asked, sent: Again) -> None:
+    """Ask for the password again where the session is older than a few minutes: it may be somebody else by now.
+
+    Who has none, and signs in by links, is not asked. Raises what `sign_ins.confirm` raises.
+    """
+    caller, parts = request.caller, request.parts
+    with parts.store.read() as db:
+        encoded = passwords.stored(db, caller.user_id)
+        recent = sessions.is_recent(db, caller, int(parts.clock.now()))
+    if encoded is not None and not recent:
+        parts.sign_ins.confirm(caller.email, sent.current, encoded, counted_as(request.client))
 
 
 def _throttle(request: Asked) -> None:

@@ -16,7 +16,6 @@ from secureai_appliance.accounts.sessions import Browser, OpenedBy
 from secureai_appliance.accounts.sign_ins import Attempt
 from secureai_appliance.core.errors import AuthenticationError, Failure, NotFound, RateLimitExceeded, ServiceUnavailable
 from secureai_appliance.governance.audit import Actor
-from secureai_appliance.governance.refusals import Refusal
 from secureai_appliance.store import Transaction
 from secureai_appliance.web.admin.cookies import device_cookie, device_mark, session_cookie
 from secureai_appliance.web.answers import Answer
@@ -64,9 +63,8 @@ def sign_in(request: Request[None, None]) -> Answer:
     try:
         user_id = request.parts.sign_ins.check(sent.email.strip(), sent.password, attempt)
     except (AuthenticationError, RateLimitExceeded, ServiceUnavailable) as failure:
-        if isinstance(failure, AuthenticationError):
-            _note_failure(request, "password")
-        return _form(request, return_to, sent.email, failure)
+        shown = _failed(request, "password", failure) if isinstance(failure, AuthenticationError) else failure
+        return _form(request, return_to, sent.email, shown)
     with request.parts.store.transaction() as tx:
         entry = _let_in(request, tx, user_id, "password")
     return _shown(request, entry, return_to)
@@ -91,7 +89,8 @@ def give_code(request: Request[None, None]) -> Answer:
     except RateLimitExceeded as failure:
         return _code_form(request, sent.step, return_to, failure)
     if not right:
-        return _code_form(request, sent.step, return_to, AuthenticationError("The code is not right."))
+        wrong = _failed(request, "code", AuthenticationError("The code is not right."))
+        return _code_form(request, sent.step, return_to, wrong)
     parts.sign_ins.throttle.succeeded(f"code {user_id}", counted_as(request.client))
     return _shown(request, entry, return_to)
 
@@ -156,14 +155,18 @@ def redeem_link(request: Request[None, None]) -> Answer:
     return _shown(request, entry, "/")
 
 
-def _note_failure(request: Request[None, None], way: str) -> None:
-    refusal = Refusal("sign_in.failed", Actor(ip=request.client), "sign_in", way, "failure")
-    request.parts.refusals.note(refusal, request.parts.clock.now())
+def _failed(request: Request[None, None], way: str, failure: Failure) -> Failure:
+    """Count a refused sign-in; what to say: `failure`, or that it was one too many from this address."""
+    try:
+        request.parts.failed_authentication(request.client, "sign_in.failed", "sign_in", way)
+    except RateLimitExceeded as exceeded:
+        return exceeded
+    return failure
 
 
 def _refused_link(request: Request[None, None], failure: NotFound) -> Answer:
-    _note_failure(request, "link")
-    return page(request, "link.html", status=failure.status, refusal=failure.message)
+    shown = _failed(request, "link", failure)
+    return page(request, "link.html", status=shown.status, headers=_retry_after(shown), refusal=shown.message)
 
 
 def sign_out(request: Request[None, None]) -> Answer:

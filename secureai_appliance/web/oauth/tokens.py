@@ -5,30 +5,42 @@ from __future__ import annotations
 import msgspec
 
 from secureai_appliance.accounts.oauth import endpoints
+from secureai_appliance.accounts.oauth.protocol import Answered
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.oauth.asking import answer, asked, issuer
 from secureai_appliance.web.request import Request
 
 
 def token(request: Request[None, None]) -> Answer:
-    return answer(endpoints.token(request.tx, asked(request, request.form), _now(request)))
+    return _told(request, endpoints.token(request.tx, asked(request, request.form), _now(request)))
 
 
 def revoke(request: Request[None, None]) -> Answer:
-    return answer(endpoints.endpoint("revocation", request.tx, asked(request, request.form), _now(request)))
+    return _told(request, endpoints.endpoint("revocation", request.tx, asked(request, request.form), _now(request)))
 
 
 def introspect(request: Request[None, None]) -> Answer:
     with request.parts.store.read() as db:
-        return answer(endpoints.endpoint("introspection", db, asked(request, request.form), _now(request)))
+        answered = endpoints.endpoint("introspection", db, asked(request, request.form), _now(request))
+    return _told(request, answered)
 
 
 def device_authorization(request: Request[None, None]) -> Answer:
-    return answer(endpoints.endpoint("device_authorization", request.tx, asked(request, request.form), _now(request)))
+    return _told(
+        request, endpoints.endpoint("device_authorization", request.tx, asked(request, request.form), _now(request))
+    )
 
 
 def metadata(request: Request[None, None]) -> Answer:
     return Answer(body=msgspec.json.encode(endpoints.metadata(issuer(request))))
+
+
+def _told(request: Request[None, None], answered: Answered) -> Answer:
+    """The answer. A client that did not show who it is counts as a failed sign-in does: raises RateLimitExceeded."""
+    if answered.body.get("error") == "invalid_client":
+        target = f"{request.environ['REQUEST_METHOD']} {request.environ['PATH_INFO']}"
+        request.parts.failed_authentication(request.client, "authentication.failed", "route", target)
+    return answer(answered)
 
 
 def _now(request: Request[None, None]) -> int:

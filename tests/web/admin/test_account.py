@@ -7,6 +7,9 @@ import re
 import pytest
 
 from secureai_appliance.accounts import passwords, sessions, users
+from secureai_appliance.accounts.callers import operator
+from secureai_appliance.accounts.oauth import clients, grants
+from secureai_appliance.accounts.oauth.clients import ClientCreate
 from tests.support.clock import FakeClock
 from tests.support.pages import Visitor, shown, with_pages
 from tests.support.totp import code_of
@@ -210,3 +213,54 @@ def test_another_sites_form_changes_no_account(ada: Visitor, path: str) -> None:
     for origin in ("https://evil.example", "null", None):
         assert ada.post(path, origin=origin).status == 403
     assert Visitor(ada.app).post(path).headers["location"] == "/sign-in"
+
+
+def test_a_while_after_signing_in_keys_and_the_second_factor_ask_for_the_password_again(
+    pages: App, ada: Visitor, clock: FakeClock
+) -> None:
+    assert "once more" not in shown(ada.get("/account"))
+    _, recovery = set_up(ada, clock)
+    clock.advance(sessions.RECENT + 1)
+    assert shown(ada.get("/account")).count("once more") == 2
+    for path, fields in (
+        ("/account/keys", {"name": "k"}),
+        ("/account/second-factor/remove", {"code": recovery[0]}),
+    ):
+        for given in ({}, {"current": "wrong"}):
+            refused = ada.post(path, **fields, **given)
+            assert (refused.status, "current password is wrong" in shown(refused)) == (403, True)
+    with pages.parts.store.read() as db:
+        assert db.value("SELECT COUNT(*) FROM api_keys k JOIN users u ON u.id = k.user_id WHERE u.email = ?", ADA) == 0
+    assert "sk-" in shown(ada.post("/account/keys", name="k", current=PASSWORD))
+    assert ada.post("/account/second-factor/remove", code=recovery[0], current=PASSWORD).status == 303
+    assert ada.post("/account/second-factor").status == 403
+    assert ada.post("/account/second-factor", current=PASSWORD).status == 303
+    page = shown(ada.get("/account"))
+    found = re.search(r"Secret: <code>([A-Z2-7]{32})</code>", page)
+    assert found is not None
+    code = code_of(found[1], clock.now())
+    assert ada.post("/account/second-factor/confirm", code=code).status == 403
+    assert ada.post("/account/second-factor/confirm", code=code, current=PASSWORD).status == 200
+
+
+def test_the_password_is_not_asked_of_who_has_none(pages: App, clock: FakeClock) -> None:
+    linked = by_link(pages, "linked@example.org")
+    clock.advance(sessions.RECENT + 1)
+    assert "sk-" in shown(linked.post("/account/keys", name="k"))
+
+
+def test_programs_that_act_for_one_are_shown_and_ended(pages: App, ada: Visitor) -> None:
+    with pages.parts.store.transaction() as tx:
+        bounds = ClientCreate(name="Notes", redirect_uris=["http://127.0.0.1/"], scopes=["models:read"])
+        client = clients.create(tx, operator("test"), bounds, insecure_http=False).id
+        until, kind = tx.now() + 3600, ("code", ["models:read"])
+        made, linked = (
+            grants.create(tx, client, users.by_email(tx, email).id, kind=kind[0], scopes=kind[1], expires_at=until)
+            for email in (ADA, "linked@example.org")
+        )
+    page = shown(ada.get("/account"))
+    assert ("Notes" in page, made in page, linked in page) == (True, True, False)
+    assert "List models and see their state" in page
+    assert ada.post(f"/account/authorizations/{linked}/revoke").status == 404
+    assert ada.post(f"/account/authorizations/{made}/revoke").status == 303
+    assert "Notes" not in shown(ada.get("/account"))

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from secureai_appliance.accounts import passwords, sessions, users
+from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.web import visitors
 from tests.support.clock import FakeClock
 from tests.support.pages import CHEAP, Visitor, shown, with_pages
@@ -49,7 +50,7 @@ def test_an_address_and_its_password_open_a_session_and_lead_back(pages: App) ->
     ids=["wrong password", "unknown", "without a password", "disabled", "empty"],
 )
 def test_every_refused_sign_in_has_the_same_body(pages: App, email: str, password: str) -> None:
-    reference = Visitor(pages).sign_in(ADA, WRONG)
+    reference = Visitor(pages, address="192.0.2.9").sign_in(ADA, WRONG)
     got = Visitor(pages).sign_in(email, password)
     assert (got.status, got.cookies) == (403, [])
     expected = shown(reference).replace(f'value="{ADA}"', f'value="{email}"')
@@ -255,3 +256,20 @@ def test_two_sign_ins_with_one_link_open_one_session(pages: App) -> None:
     for thread in threads:
         thread.join()
     assert sorted(statuses) == [303] + [404] * 7
+
+
+def test_failed_sign_ins_and_clients_count_for_their_address_and_stop_nobody_who_is_right(pages: App) -> None:
+    with pages.parts.store.transaction() as tx:
+        pages.parts.configs.put(tx, SYSTEM, "limits.failed_authentications_per_minute", 3)
+    stranger = Visitor(pages, address="198.51.100.7")
+    tries = [
+        lambda: stranger.sign_in("nobody@example.org", WRONG),
+        lambda: stranger.get("/sign-in/none"),
+        lambda: stranger.post("/oauth/token", grant_type="client_credentials", client_id="oac-none", client_secret="x"),
+    ]
+    assert [attempt().status for attempt in tries] == [403, 404, 400]
+    refused = [attempt() for attempt in tries]
+    assert [got.status for got in refused] == [429] * 3
+    assert all(int(got.headers["retry-after"]) > 0 for got in refused)
+    assert stranger.sign_in(ADA, PASSWORD).status == 303
+    assert Visitor(pages, address="198.51.100.8").sign_in(ADA, WRONG).status == 403

@@ -44,7 +44,8 @@ def sign_in_address(method: str, environ: dict[str, Any]) -> str:
 def local_address(text: str) -> str:
     """`text` when it is a page of ours (`/…`), else the first page: nobody is sent to another site."""
     plain = text.isascii() and text.isprintable() and "\\" not in text and len(text) <= _LONGEST_ADDRESS
-    if not plain or not text.startswith("/") or text.startswith("//"):
+    # `//` is another host at the start, and in the path where a proxy takes `/./` away
+    if not plain or not text.startswith("/") or "//" in text.partition("?")[0]:
         return "/"
     try:
         parts = urlsplit(text)

@@ -80,6 +80,7 @@ def test_every_refused_sign_in_does_the_same_work(pages: App, monkeypatch: pytes
         "\\\\evil.example",
         "javascript:alert(1)",
         "/\t/evil.example",
+        "/.//evil.example",
         " //evil.example",
         "docs",
         "",

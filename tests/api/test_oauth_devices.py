@@ -93,8 +93,10 @@ def test_a_code_is_decided_once_and_only_while_it_lasts(
         tx.run("UPDATE oauth_devices SET expires_at = 1")
     assert decide(api, browser, late["user_code"]).status == 404
     assert poll(client, late["device_code"]).json["error"] == "expired_token"
+    api.make_user("device-wrong@example.test")
+    mistaken = session_of(api, "device-wrong@example.test")
     for wrong in ("", "XXXX-XXXX", "é", "%"):
-        assert decide(api, browser, wrong).status == 404
+        assert decide(api, mistaken, wrong).status == 404
 
 
 def test_another_sites_page_and_a_visitor_who_is_not_signed_in_can_not_allow_a_device(

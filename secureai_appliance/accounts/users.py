@@ -352,7 +352,6 @@ def _record(tx: Transaction, actor: Actor, before: User, after: User, body: User
     if before.role != after.role:
         details = {"old_role": before.role, "new_role": after.role}
         audit.record(tx, actor, "user.role_changed", "user", after.id, details=details)
-        events.emit(tx, events.UserRoleChanged(user_id=after.id, **details, changed_by=actor.user_id))
         events.emit(
             tx,
             UserRoleChanged(user_id=after.id, old_role=before.role, new_role=after.role, changed_by=actor.user_id),

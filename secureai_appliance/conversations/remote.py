@@ -43,7 +43,7 @@ from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import require_kind
-from secureai_appliance.models.remotes import Exchange, Remotes, garbled
+from secureai_appliance.models.remotes import Exchange, Remotes, TheirCount, garbled
 
 _POLL = 0.05
 _SECONDS_BETWEEN_COMMENTS = 5.0
@@ -57,8 +57,8 @@ Part_co = TypeVar("Part_co", bound=msgspec.Struct, covariant=True)
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: TheirCount = 0
+    completion_tokens: TheirCount = 0
     prompt_tokens_details: dict[str, Any] | None = None
 
 
@@ -371,5 +371,7 @@ def _counted(usage: _Usage) -> Usage:
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=cached if isinstance(cached, int) else 0),
+        prompt_tokens_details=PromptTokensDetails(
+            cached_tokens=max(0, min(cached, usage.prompt_tokens)) if isinstance(cached, int) else 0
+        ),
     )

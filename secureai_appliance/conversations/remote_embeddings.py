@@ -19,13 +19,13 @@ from secureai_appliance.conversations.embeddings import (
 from secureai_appliance.conversations.running import ClientGone
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import require_kind
-from secureai_appliance.models.remotes import Remotes, garbled
+from secureai_appliance.models.remotes import Remotes, TheirCount, garbled
 
 _POLL = 0.05
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
+    prompt_tokens: TheirCount = 0
 
 
 class _Vector(msgspec.Struct):

@@ -8,9 +8,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import Failure, InternalError, ServiceUnavailable
@@ -34,6 +35,9 @@ WHOLE_TIMEOUTS = Timeouts(connect=5, read=600, total=600)
 _CHECK_TIMEOUTS = Timeouts(connect=3, read=5, total=8)
 _CHECK_SECONDS = 30.0
 _RETRY_AFTER = 10
+
+TheirCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+"""Tokens as another server counts them: what it says is added up for years, in columns of 64 bits."""
 
 
 class Ticket:
@@ -190,9 +194,7 @@ class Exchange:
 
     def _events(self) -> None:
         if "text/event-stream" not in self._call.headers.get("content-type", ""):
-            raise ServiceUnavailable(
-                f"The server of the model '{self._name}' does not stream.", retry_after=_RETRY_AFTER
-            )
+            raise _broken(self._name, "does not stream")
         rest = b""
         for piece in self._call:
             *lines, rest = (rest + piece).split(b"\n")
@@ -208,25 +210,21 @@ class Exchange:
                 if (failure := failure_of_event(self._name, data)) is not None:
                     raise failure
                 self._told.put(data)
-        raise ServiceUnavailable(
-            f"The server of the model '{self._name}' broke off in the middle of its answer.", retry_after=_RETRY_AFTER
-        )
+        raise _broken(self._name, "broke off in the middle of its answer")
 
     def _unavailable(self, cause: NetworkError) -> ServiceUnavailable:
         what = "does not answer in time" if isinstance(cause, TimedOut) else "can't be reached, or broke off"
-        return ServiceUnavailable(
-            f"The server of the remote model '{self._name}' {what}.",
-            code="remote_unavailable",
-            retry_after=_RETRY_AFTER,
-        )
+        return _broken(self._name, what)
 
 
 def garbled(name: str) -> ServiceUnavailable:
     """The failure for an answer that is not what OpenAI-compatible servers answer."""
+    return _broken(name, "answers something that can't be understood")
+
+
+def _broken(name: str, what: str) -> ServiceUnavailable:
     return ServiceUnavailable(
-        f"The server of the remote model '{name}' answers something that can't be understood.",
-        code="remote_unavailable",
-        retry_after=_RETRY_AFTER,
+        f"The server of the remote model '{name}' {what}.", code="remote_unavailable", retry_after=_RETRY_AFTER
     )
 
 

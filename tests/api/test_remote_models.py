@@ -232,8 +232,42 @@ def test_what_goes_wrong_in_the_middle_is_one_error_and_the_end(
     answer = api.chat("Hello", model="far", stream=True)
     assert answer.status == 200
     assert json.loads(answer.events[0])["choices"][0]["delta"]["content"] == "half"
-    assert says in json.loads(answer.events[1])["error"]["message"]
+    error = json.loads(answer.events[1])["error"]
+    assert says in error["message"]
+    assert error["code"] == "remote_unavailable"
     assert answer.events[2:] == ["[DONE]"]
+
+
+def test_a_server_that_does_not_stream_is_unavailable(api: Running, server: Scripted) -> None:
+    server.script = lambda _, line: line.answer_json(200, {"choices": []})
+    answer = api.chat("Hello", model="far", stream=True)
+    assert (answer.status, answer.json["error"]["code"]) == (503, "remote_unavailable")
+
+
+@pytest.mark.parametrize("count", [-1, 2**63, 10**30])
+@pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens"])
+def test_counts_that_no_answer_can_have_are_not_counted(api: Running, server: Scripted, field: str, count: int) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, field: count}
+    server.script = lambda _, line: line.answer_json(
+        200, {"choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}], "usage": usage}
+    )
+    answer = api.chat("Hello", model="far")
+    assert (answer.status, answer.json["error"]["code"]) == (503, "remote_unavailable")
+    server.script = lambda _, line: line.events(chunk("hi"), chunk("", usage=usage), "[DONE]")
+    answer = api.chat("Hello", model="far", stream=True)
+    assert json.loads(answer.events[-2])["error"]["code"] == "remote_unavailable"
+
+
+def test_cached_tokens_are_a_part_of_the_prompt(api: Running, server: Scripted) -> None:
+    def said(cached: int) -> int:
+        usage = {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": cached}}
+        server.script = lambda _, line: line.answer_json(
+            200, {"choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}], "usage": usage}
+        )
+        details = api.chat("Hello", model="far").json["usage"]["prompt_tokens_details"]
+        return int(details["cached_tokens"])
+
+    assert [said(-4), said(2), said(2**70)] == [0, 2, 3]
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"choices": 5}', b"{}"])

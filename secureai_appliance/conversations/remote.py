@@ -107,8 +107,16 @@ class Forwarded(Generic[Whole_co, Part_co]):
     """A completion under way at another server."""
 
     def __init__(
-        self, remotes: Remotes, row: ModelRow, shape: Shape[Whole_co, Part_co], request: SamplingFields, clock: Clock
+        self,
+        remotes: Remotes,
+        row: ModelRow,
+        shape: Shape[Whole_co, Part_co],
+        request: SamplingFields,
+        clock: Clock,
+        *,
+        via: str,
     ) -> None:
+        """`via`: that header of the client's request."""
         self.id = shape.id
         self.model = row.id
         self.usage: Usage | None = None
@@ -117,6 +125,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
         self._shape = shape
         self._request = request
         self._clock = clock
+        self._via = via
         self._exchange: Exchange | None = None
         self._pending: deque[Part_co] = deque()
         self._ended = False
@@ -131,7 +140,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
         """Send the request on, and wait a little for what a status can still tell: that it was refused."""
         streamed = bool(self._request.stream)
         if self._exchange is None:
-            self._exchange = self._remotes.ask(self._row, self._shape.path, self._body, stream=streamed)
+            self._exchange = self._remotes.ask(self._row, self._shape.path, self._body, stream=streamed, via=self._via)
             if streamed:
                 self._receive(timeout)
         return True
@@ -291,7 +300,9 @@ class _TextShape:
         )
 
 
-def chat(remotes: Remotes, row: ModelRow, request: ChatRequest, clock: Clock) -> Forwarded[ChatCompletion, Chunk]:
+def chat(
+    remotes: Remotes, row: ModelRow, request: ChatRequest, clock: Clock, via: str
+) -> Forwarded[ChatCompletion, Chunk]:
     """A chat completion. Raises what is wrong with the request itself, as for a local model."""
     require_kind(row, "chat")
     messages.refuse_unsupported(request)
@@ -300,11 +311,11 @@ def chat(remotes: Remotes, row: ModelRow, request: ChatRequest, clock: Clock) ->
     _check_sampling(request)
     if request.truncation == "auto":
         raise messages.unsupported("truncation")  # only the other server can count its tokens
-    return Forwarded(remotes, row, _ChatShape(row, request, int(clock.now())), request, clock)
+    return Forwarded(remotes, row, _ChatShape(row, request, int(clock.now())), request, clock, via=via)
 
 
 def text(
-    remotes: Remotes, row: ModelRow, request: TextRequest, clock: Clock
+    remotes: Remotes, row: ModelRow, request: TextRequest, clock: Clock, via: str
 ) -> Forwarded[TextCompletion, TextCompletion]:
     """A text completion, likewise."""
     require_kind(row, "chat")
@@ -313,7 +324,7 @@ def text(
     _check_sampling(request)
     if request.logprobs is not None:
         raise messages.unsupported("logprobs")
-    return Forwarded(remotes, row, _TextShape(row, request, int(clock.now())), request, clock)
+    return Forwarded(remotes, row, _TextShape(row, request, int(clock.now())), request, clock, via=via)
 
 
 def _check_sampling(request: SamplingFields) -> None:

@@ -39,7 +39,7 @@ class _Answer(msgspec.Struct):
 
 
 def embed(
-    remotes: Remotes, row: ModelRow, request: EmbeddingRequest, disconnected: Callable[[], bool]
+    remotes: Remotes, row: ModelRow, request: EmbeddingRequest, disconnected: Callable[[], bool], via: str
 ) -> EmbeddingList:
     """The vectors as the other server makes them. Raises ClientGone as soon as the client is, or a Failure."""
     require_kind(row, "embedding")
@@ -49,7 +49,7 @@ def embed(
         made: dict[str, Any] = {"model": their_name, "input": request.input, "encoding_format": "float"}
         return made if request.dimensions is None else {**made, "dimensions": request.dimensions}
 
-    exchange = remotes.ask(row, "/embeddings", body, stream=False)
+    exchange = remotes.ask(row, "/embeddings", body, stream=False, via=via)
     try:
         while (told := exchange.next(_POLL)) is None:
             if disconnected():

@@ -20,7 +20,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}", re.ASCII)
 # what frames a message, and what the request itself says
 _FORBIDDEN = {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "content-type"}
-_FORBIDDEN |= {"accept", "accept-encoding"}
+_FORBIDDEN |= {"accept", "accept-encoding", "via"}
 
 BaseUrl = Annotated[str, Meta(min_length=1, max_length=500)]
 TheirName = Annotated[str, Meta(min_length=1, max_length=300)]

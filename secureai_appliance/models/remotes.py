@@ -21,6 +21,7 @@ from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import Actor
 from secureai_appliance.models import catalogue, remote
 from secureai_appliance.models.catalogue import ModelRow, Status
+from secureai_appliance.models.hops import Hops
 from secureai_appliance.models.remote import Access, RemoteCreate, RemotePatch
 from secureai_appliance.models.remote_errors import failure_of_event, failure_of_status
 from secureai_appliance.store import Store, Transaction
@@ -254,16 +255,22 @@ class Remotes:
         self._lock = threading.Lock()
         self._servers: dict[str, _Server] = {}
         self._exchanges: set[Exchange] = set()
+        self._hops = Hops()
         self._closed = False
 
-    def ask(self, row: ModelRow, path: str, make: Callable[[str], dict[str, Any]], *, stream: bool) -> Exchange:
+    def ask(
+        self, row: ModelRow, path: str, make: Callable[[str], dict[str, Any]], *, stream: bool, via: str
+    ) -> Exchange:
         """POST to `path` below the base URL; `make` gives the body for the name that the model has there.
 
-        Raises ServiceUnavailable when too many wait.
+        `via`: that header of the request that is sent on. Raises ServiceUnavailable when too many wait,
+        UnprocessableEntity when the request has been here before.
         """
+        onward = self._hops.onward(via)
         access = self._access(row)
         body = msgspec.json.encode(make(access.model))
         headers = {**access.headers, "Content-Type": "application/json"}
+        headers["Via"] = onward
         headers["Accept"] = "text/event-stream" if stream else "application/json"
         timeouts = STREAM_TIMEOUTS if stream else WHOLE_TIMEOUTS
         url = access.base_url + path

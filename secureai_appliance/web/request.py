@@ -54,6 +54,11 @@ class Request(Generic[B, Q]):
     disconnected: Callable[[], bool] = field(default=lambda: False)
 
     @property
+    def via(self) -> str:
+        """Through which servers the request has come."""
+        return str(self.environ.get("HTTP_VIA", ""))
+
+    @property
     def caller(self) -> Caller:
         """Who asks. The gateway has let nobody in without; a public route must not look."""
         if self.caller_or_none is None:

@@ -75,7 +75,7 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
 
     def start(asked: ChatRequest) -> Round:
         if row.source == "remote":
-            return remote.chat(parts.models.remotes, row, asked, parts.clock)
+            return remote.chat(parts.models.remotes, row, asked, parts.clock, request.via)
         return completions.start(parts.models, row, request.caller, asked, parts.clock, budget=request.budget)
 
     with ExitStack() as held:
@@ -100,7 +100,7 @@ def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream 
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))
         completion = (
-            remote.text(parts.models.remotes, row, body, parts.clock)
+            remote.text(parts.models.remotes, row, body, parts.clock, request.via)
             if row.source == "remote"
             else text_completions.start(parts.models, row, request.caller, body, parts.clock, budget=request.budget)
         )

@@ -22,9 +22,10 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
     with parts.models.held(row):
         if row.source == "remote":
             try:
-                return _counted(
-                    request, remote_embeddings.embed(parts.models.remotes, row, request.body, request.disconnected)
+                answer = remote_embeddings.embed(
+                    parts.models.remotes, row, request.body, request.disconnected, request.via
                 )
+                return _counted(request, answer)
             except ClientGone:
                 return Answer(CLIENT_CLOSED_REQUEST)
         handle = parts.models.embedding(row)

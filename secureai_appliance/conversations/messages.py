@@ -51,7 +51,7 @@ class CalledTool(msgspec.Struct, kw_only=True):
 class ToolFunction(msgspec.Struct, kw_only=True):
     """A function that the model may call. `strict`: its arguments are enforced, or the request is refused."""
 
-    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}(?!\s)$")]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None

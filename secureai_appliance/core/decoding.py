@@ -49,7 +49,8 @@ _TABLE: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"Expected `(?:array|object)` of length <= (\d+)", "must have at most {0} items.", "max_items"),
         (r"Expected `array` of (?:at least )?length (\d+).*", "must have {0} items.", "items"),
         (r"Expected `array` of length (\d+) to (\d+).*", "must have {0} to {1} items.", "items"),
-        (r"Expected `str` matching regex '(.*)'", "must match the pattern {0}.", "pattern"),
+        # (?!\s)$ is what $ alone means to everybody but Python
+        (r"Expected `str` matching regex '(.*?)(?:\(\?!\\+s\)\$)?'", "must match the pattern {0}.", "pattern"),
         (r"Invalid (?:enum )?value .*", "has a value that is not one of those allowed.", "enum"),
         (r"Expected `(.*)`, got `(.*)`", "must be {0}, not {1}.", "type"),
     )

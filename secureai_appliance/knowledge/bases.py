@@ -31,7 +31,7 @@ CHUNK_SIZE = 256
 CHUNK_OVERLAP = 32
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Slug = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,99}$")]
+Slug = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,99}(?!\s)$")]
 Description = Annotated[str, Meta(max_length=2000)]
 Shares = Annotated[list[Share], Meta(max_length=MOST_SHARES)]
 Status = Literal["ready", "indexing", "rebuilding"]

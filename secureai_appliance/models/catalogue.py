@@ -55,8 +55,9 @@ NAMES = f"""(
 """What can be named: stands after FROM."""
 _COLUMNS = f"name, alias_of, id, aliases, remote, {_STORED}"
 
-Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
-Alias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
+# Python's $ alone lets a line break stand at the end
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}(?!\s)$")]
+Alias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}(?!\s)$")]
 
 
 class ModelSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

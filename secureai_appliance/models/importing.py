@@ -51,7 +51,7 @@ class ModelImport(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     upload_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     remote: RemoteCreate | None = None
     name: Name | None = None
-    sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}(?!\s)$")] | None = None
     aliases: Annotated[list[Alias], Meta(max_length=100)] = []
 
 

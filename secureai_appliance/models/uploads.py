@@ -51,7 +51,7 @@ class UploadCreate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     filename: Annotated[str, Meta(min_length=1, max_length=255)]
     size: Annotated[int, Meta(ge=1, le=2**50)]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$", examples=["0" * 64])]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}(?!\s)$", examples=["0" * 64])]
 
 
 class Upload(msgspec.Struct, kw_only=True):

@@ -392,6 +392,38 @@ def test_a_metadata_address_is_never_asked(api: Running) -> None:
     assert api.ask("DELETE", "/api/v1/models/cloud").status == 204
 
 
+def test_a_line_break_is_no_part_of_a_name(api: Running) -> None:
+    made = add(api, "http://127.0.0.1:9/v1", "broken\n")
+    assert (made.status, made.json["error"]["details"]["field"]) == (400, "name")
+    assert made.json["error"]["message"] == "The 'name' field must match the pattern ^[a-z0-9][a-z0-9._-]{0,99}."
+    aliased = api.ask("PATCH", "/api/v1/models/smollm2-135m-instruct", {"aliases": {"add": ["broken\n"]}})
+    assert (aliased.status, aliased.json["error"]["details"]["constraint"]) == (400, "pattern")
+    upload = api.ask("POST", "/api/v1/uploads", {"filename": "x", "size": 1, "sha256": "0" * 64 + "\n"})
+    assert upload.status == 400
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_remote_model_that_leads_back_here_is_refused_at_its_second_coming(api: Running, stream: bool) -> None:
+    assert add(api, api.base_url, "circle", model="circle", api_key=api.key).status == 201
+    try:
+        answer = api.chat("Hello", model="circle", stream=stream)
+        assert (answer.status, answer.json["error"]["code"]) == (422, "remote_loop")
+        assert "circle" in answer.json["error"]["message"]
+    finally:
+        assert api.ask("DELETE", "/api/v1/models/circle").status == 204
+
+
+def test_two_appliances_that_lead_to_each_other_are_no_circle_without_end(api: Running, near: Running) -> None:
+    assert add(api, near.base_url, "to-near", model="to-far", api_key=near.key).status == 201
+    assert add(near, api.base_url, "to-far", model="to-near", api_key=api.key).status == 201
+    try:
+        answer = api.chat("Hello", model="to-near")
+        assert (answer.status, answer.json["error"]["code"]) == (422, "remote_loop")
+    finally:
+        for appliance, name in ((api, "to-near"), (near, "to-far")):
+            assert appliance.ask("DELETE", f"/api/v1/models/{name}").status == 204
+
+
 def test_what_is_done_in_memory_is_refused_for_a_remote_model(api: Running, server: Scripted) -> None:
     for path in ("load", "unload"):
         assert api.ask("POST", f"/api/v1/models/far/{path}").status == 422

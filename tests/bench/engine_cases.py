@@ -170,10 +170,14 @@ def embeddings(targets: list[Target], _second: Target, rounds: int) -> list[Row]
         alone, beside, chunks, gaps = [], [], [], []
         for round_ in range(rounds):
             for load in (False, True):
-                jobs = [Job(target, chat(f"{count}-{round_}-{n}-{load}: Tell a long story.", 96)) for n in range(count)]
+                jobs = [
+                    Job(target, chat(f"{count}-{round_}-{n + 9 * load}: Tell a long story about the sea.", 96))
+                    for n in range(count)
+                ]
                 with _embedding(target, load) as done:
                     run = together(jobs)
-                (beside if load else alone).append(_rate(run))
+                # by the gaps: an answer may be short
+                (beside if load else alone).append(count / statistics.mean(run.gaps))
                 if load:
                     chunks.append(done())
                     gaps += run.gaps

@@ -22,8 +22,10 @@ from secureai_appliance.knowledge.extract.pdf_layout import (
 
 _FLAGS = pymupdf.TEXTFLAGS_DICT & ~pymupdf.TEXT_PRESERVE_IMAGES
 _BOLD = 16
-# finding tables takes time that grows with the square of lines: drawings of maps have no tables
+# finding tables takes most of the time, and grows with the square of lines: maps are no tables, nor are pages without
+# any line (measured: the tables found are the same)
 _MOST_DRAWINGS = 4_000
+_FEWEST_DRAWINGS = 2
 _HYPHENATED = re.compile(r"(?<=\w)[-\u00ad]\n(?=[a-zà-öø-ÿα-ωа-я])")
 _LEADERS = re.compile(r"(?: ?\.){6,}")
 _FACTS = {"title": "title", "author": "author", "subject": "subject", "creationDate": "created", "modDate": "modified"}
@@ -84,7 +86,7 @@ def _sheet(page: Any, layout: bool) -> Sheet:
     # one set of glyph positions for text and tables
     words = page.get_textpage(flags=_FLAGS)
     parts = list(_paragraphs(page.get_text("dict", textpage=words)["blocks"]))
-    if layout and parts and len(page.get_cdrawings()) <= _MOST_DRAWINGS:
+    if layout and parts and _FEWEST_DRAWINGS <= len(page.get_cdrawings()) <= _MOST_DRAWINGS:
         tables = list(_tables(page))
         parts = [part for part in parts if not any(_inside(part.box, table.box) for table in tables)] + tables
     return Sheet(page.rect.width, page.rect.height, in_reading_order(parts))

@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from secureai_appliance.core.clock import Clock, SystemClock
 from secureai_appliance.core.errors import UnprocessableEntity, ValidationError
+from secureai_appliance.inference.template_bounds import BoundedSandbox
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _PRIVATE_PLANE = range(0x10_0000, 0x10_FFFE)
@@ -63,7 +63,7 @@ class ChatTemplate:
         self, source: str, bos: str, eos: str, control_texts: Sequence[str] = (), clock: Clock | None = None
     ) -> None:
         """Raises ValueError when `source` is not a template."""
-        environment = ImmutableSandboxedEnvironment(
+        environment = BoundedSandbox(
             trim_blocks=True, lstrip_blocks=True, autoescape=False, extensions=[loopcontrols, _Generation]
         )
         environment.filters["tojson"] = _to_json
@@ -74,6 +74,7 @@ class ChatTemplate:
             self._template = environment.from_string(source)
         except TemplateError as cause:
             raise ValueError(f"The model's chat template is not valid: {cause}") from cause
+        self._environment = environment
         self.source = source
         self._tokens = {"bos_token": bos, "eos_token": eos}
         longest_first = sorted(filter(None, control_texts), key=len, reverse=True)
@@ -102,7 +103,8 @@ class ChatTemplate:
 
     def _expand(self, messages: Any, tools: Any, add_generation_prompt: bool) -> str:
         try:
-            return self._template.render(
+            return self._environment.expand(
+                self._template,
                 messages=messages,
                 tools=tools,
                 documents=None,

@@ -201,3 +201,37 @@ def test_what_published_templates_use_is_there() -> None:
         "{{ strftime_now('%d %b %Y') }}{{ {'b': 'é<'} | tojson }}"
     )
     assert joined(ChatTemplate(source, "", "", clock=FakeClock(0)).render(user("a"))) == 'a01 Jan 1970{"b": "é<"}'
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 'a' * 10**9 }}",
+        "{{ ['a'] * 10**9 }}",
+        "{{ 9**9**9 }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}",
+        "{{ '{:999999999}'.format(1) }}",
+        "{{ 'a'|center(10**9) }}",
+        "{{ 'a'.ljust(10**9) }}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
+        "{% set n = namespace(x='aa') %}{% for i in range(9) %}{% set n.x = n.x.replace('a', n.x) %}{% endfor %}",
+        "{% set n = namespace(x='aa') %}{% for i in range(9) %}{% set n.x = n.x|replace('a', n.x) %}{% endfor %}",
+        "{% set r = range(9999)|list %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+        "{% set x = 'a' * 60000000 %}{% for i in range(99) %}{{ x }}{% endfor %}",
+    ],
+)
+def test_a_template_that_wants_too_much_is_refused_before_it_has_it(source: str) -> None:
+    with pytest.raises(UnprocessableEntity):
+        ChatTemplate(source, "<s>", "</s>").render([{"role": "user", "content": "hi"}])
+
+
+def test_what_templates_do_with_texts_and_loops_is_as_in_jinja() -> None:
+    source = (
+        "{% for m in messages %}{{ loop.index ~ '/' ~ loop.length }}{{ ' last' if loop.last }} {{ 1 + 2 * 3 }} "
+        "{{ ['a', 'b']|join(', ') }} {{ m.content.replace('h', 'H') ~ none }} {{ '%s-%02d' % (m.role, 7) }} "
+        "{{ m.content|replace('i', 'o')|indent(2) }} {{ {'b': 1, 'a': [2]}|tojson(indent=1) }}\n{% endfor %}"
+    )
+    shown = ChatTemplate(source, "<s>", "</s>").render([{"role": "user", "content": "hi"}])[0].text
+    assert shown == '1/1 last 7 a, b HiNone user-07 ho {\n "b": 1,\n "a": [\n  2\n ]\n}\n'

@@ -204,7 +204,7 @@ def unsupported(name: str) -> UnprocessableEntity:
 
 def alternatives(request: ChatRequest) -> int | None:
     """How many likely tokens to tell beside each one; None: no logprobs. Raises ValidationError."""
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise ValidationError(
             "The 'top_logprobs' field is only allowed when 'logprobs' is true.",
             field="top_logprobs",

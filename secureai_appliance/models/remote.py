@@ -169,6 +169,8 @@ def _sealed_key(sealer: Sealer, model_id: str, api_key: str | None) -> bytes | N
 
 
 def _sealed_headers(sealer: Sealer, model_id: str, headers: dict[str, str]) -> bytes | None:
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValidationError("Each header can be given once.", field="remote.headers", constraint="unique")
     for name, value in headers.items():
         usable = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
         if not usable or name.lower() in _FORBIDDEN:

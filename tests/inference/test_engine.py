@@ -278,7 +278,7 @@ def test_an_engine_whose_thread_dies_tells_everybody_and_says_so(one_slot: Engin
 
 
 def test_closing_cancels_what_runs_and_what_waits_and_ends_the_thread() -> None:
-    before = set(threading.enumerate())
+    before = engine_threads()
     engine = Engine(CHAT, EngineOptions(context_length=512, slots=1, threads=1))
     generations = [ask(engine, STORY, max_tokens=None) for _ in range(3)]
     settled(engine, lambda state: state.running == 1)
@@ -286,7 +286,7 @@ def test_closing_cancels_what_runs_and_what_waits_and_ends_the_thread() -> None:
     assert engine.close(PATIENCE)
 
     assert [answer(generation)[1].reason for generation in generations] == ["cancelled"] * 3
-    assert set(threading.enumerate()) <= before
+    assert engine_threads() <= before
     assert engine.close(PATIENCE)
     with pytest.raises(ServiceUnavailable):
         engine.vocabulary.tokenize("text")
@@ -302,7 +302,7 @@ def test_tokenising_does_not_wait_for_a_step(one_slot: Engine) -> None:
 def test_a_file_that_is_no_model_is_refused_with_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(CHAT.read_bytes()[:1_000_000])
-    before = set(threading.enumerate())
+    before = engine_threads()
     for wrong, reason in (
         (path, "incomplete"),
         (tmp_path / "missing.gguf", "can't be read"),
@@ -311,7 +311,7 @@ def test_a_file_that_is_no_model_is_refused_with_a_reason(tmp_path: Path) -> Non
         with pytest.raises(LoadFailure, match=reason) as refusal:
             Engine(wrong)
         assert str(tmp_path) not in refusal.value.message
-    assert set(threading.enumerate()) <= before
+    assert engine_threads() <= before
 
 
 def test_a_context_that_does_not_fit_into_memory_is_refused_with_figures() -> None:
@@ -328,8 +328,12 @@ def test_hanging_up_at_random_leaks_no_slot_or_cell() -> None:
     _hang_up(24)
 
 
+def engine_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("engine")}
+
+
 def _hang_up(times: int) -> None:
-    before = set(threading.enumerate())
+    before = engine_threads()
     with engine_of(EngineOptions(context_length=512, slots=4, max_waiting=times)) as engine:
         generations = [ask(engine, STORY, max_tokens=20 + index % 7) for index in range(times)]
         for index, generation in enumerate(generations):
@@ -340,4 +344,4 @@ def _hang_up(times: int) -> None:
         for generation in generations:
             assert answer(generation)[1].reason in ("cancelled", "length", "stop")
         settled(engine, idle)
-    assert set(threading.enumerate()) <= before
+    assert engine_threads() <= before

@@ -23,6 +23,13 @@ MB = 1024 * 1024
 
 
 @pytest.fixture
+def app(tmp_path: Path, clock: FakeClock) -> Iterator[App]:
+    """Where a body has at most 16 MB."""
+    with app_on(tmp_path, clock, Settings(max_upload=16)) as app:
+        yield app
+
+
+@pytest.fixture
 def server(app: App) -> Iterator[Server]:
     with serving(app) as server:
         yield server

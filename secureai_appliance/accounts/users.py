@@ -21,7 +21,7 @@ from secureai_appliance.accounts.permissions import (
     held_by,
 )
 from secureai_appliance.core.clock import rfc3339
-from secureai_appliance.core.errors import Conflict, NotFound, ValidationError
+from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, ValidationError
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM, Actor
@@ -159,6 +159,12 @@ def get(db: Reader, user_id: str) -> User:
     if row is None:
         raise NotFound("There is no such user.")
     return _user(row)
+
+
+def require_active(tx: Transaction, user_id: str) -> None:
+    """Raise AuthenticationError when the user was deleted or disabled since they were let in."""
+    if tx.value("SELECT 1 FROM users WHERE id = ? AND NOT disabled", user_id) is None:
+        raise AuthenticationError("The user of this credential was deleted or disabled.", code="invalid_api_key")
 
 
 def by_email(db: Reader, email: str) -> User:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import bottle
 import msgspec
 
-from secureai_appliance.accounts import credentials, keys
+from secureai_appliance.accounts import credentials, keys, users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import (
     AuthenticationError,
@@ -275,6 +275,8 @@ class Dispatcher:
 
     def _write(self, exchange: Exchange, route: Route, request: Request[Any, Any], attempt: Attempt | None) -> Reply:
         with self._parts.store.transaction() as tx:
+            if exchange.caller is not None:
+                users.require_active(tx, exchange.caller.user_id)
             if attempt is not None and (kept := idempotency.recorded(tx, attempt, tx.now())) is not None:
                 return kept
             reply = self._render(exchange, route, route.handler(dataclasses.replace(request, transaction_or_none=tx)))

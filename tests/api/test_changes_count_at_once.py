@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from secureai_appliance.web.dispatch import Dispatcher
 from tests.support.account_requests import Person
 from tests.support.oauth import register, session_of
 from tests.support.running import Response, Running
@@ -101,3 +103,17 @@ def test_what_disabling_ended_stays_ended_but_for_keys_and_clients(
     for disabled in (True, False):
         assert api.ask("PATCH", path, {"disabled": disabled}).status == 200
     assert (ask().status == 200) == (way in {by_key, by_service})
+
+
+def test_what_a_user_asked_for_who_goes_meanwhile_is_not_done(
+    api: Running, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, decode = person.key(), Dispatcher._decode
+
+    def delete_first(self: Dispatcher, *arguments: Any) -> Any:
+        with api.appliance.store.transaction() as tx:
+            tx.run("UPDATE users SET disabled = 1 WHERE id = ?", person.id)
+        return decode(self, *arguments)
+
+    monkeypatch.setattr(Dispatcher, "_decode", delete_first)
+    assert api.ask("POST", "/api/v1/keys", {"name": "late"}, key=key).status == 401

@@ -27,6 +27,8 @@ _FEWEST_CELLS = 256
 # each answer of a step looks at every cell: measured, 2,000 kept ones lengthen a step of eight answers from 41 to 47 ms
 _SEVERAL = 3
 _MOST_BESIDE_SEVERAL = 512
+_MANY = 8
+_MOST_BESIDE_MANY = 128
 
 
 class Memory(Protocol):
@@ -204,4 +206,6 @@ class RetentionBudget:
 
     def beside(self, running: int) -> int:
         """How many may be kept while so many sequences run."""
-        return self.cells if running < _SEVERAL else min(self.cells, _MOST_BESIDE_SEVERAL)
+        if running < _SEVERAL:
+            return self.cells
+        return min(self.cells, _MOST_BESIDE_SEVERAL if running < _MANY else _MOST_BESIDE_MANY)

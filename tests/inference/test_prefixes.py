@@ -280,4 +280,4 @@ def test_a_step_that_fails_leaves_no_cell_to_be_reused() -> None:
 def test_fewer_cells_are_kept_while_several_answers_pay_for_them() -> None:
     budget = RetentionBudget()
     assert budget.beside(1) == budget.beside(2) == budget.cells
-    assert budget.beside(3) == budget.beside(16) < budget.cells
+    assert budget.beside(8) == budget.beside(16) < budget.beside(3) == budget.beside(7) < budget.cells

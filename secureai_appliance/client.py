@@ -61,6 +61,10 @@ class Client:
             raise StartupError(f"--url takes an address such as http://127.0.0.1:8080, not '{url}'.", EXIT_USAGE)
         if not key:
             raise StartupError("This needs an API key: give --key, or set SECUREAI_KEY.", EXIT_USAGE)
+        key = key.strip()  # a file's line break is no part of it
+        if not (key.isascii() and key.isprintable()):
+            # http.client would say what is wrong with it, and show it
+            raise StartupError("The API key has characters that no key has.", EXIT_USAGE)
         self._url, self._key = url, key
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._host, self._port = parts.hostname, parts.port

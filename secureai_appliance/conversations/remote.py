@@ -129,6 +129,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
         self._exchange: Exchange | None = None
         self._pending: deque[Part_co] = deque()
         self._ended = False
+        self._answered = False
         self._tell_at = 0.0
 
     @property
@@ -186,6 +187,8 @@ class Forwarded(Generic[Whole_co, Part_co]):
         try:
             data = self._begun().next(timeout)
         except StopIteration:
+            if not self._answered:  # ended as it should, and said nothing
+                raise garbled(self.model) from None
             self._ended = True
             if self._request.counts_usage:
                 self._pending.append(self._shape.part(_Answer(), self.usage))
@@ -193,6 +196,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
         if data is not None:
             answer = self._decode(data)
             if answer.choices:
+                self._answered = True
                 self._pending.append(self._shape.part(answer, None if self._request.counts_usage else UNSET))
 
     def _decode(self, data: bytes) -> _Answer:

@@ -131,7 +131,7 @@ def create(tx: Transaction, folder: DataFolder, bounds: Bounds, caller: Caller, 
 
     Raises ValidationError, Conflict for too many, PayloadTooLarge for a file beyond the bound or the room on the disk.
     """
-    if body.filename != Path(body.filename).name or not body.filename.isprintable():
+    if body.filename != Path(body.filename).name or body.filename == ".." or not body.filename.isprintable():
         raise ValidationError(
             "The 'filename' field must be a name without a path.", field="filename", constraint="format"
         )

@@ -246,6 +246,20 @@ def test_what_goes_wrong_in_the_middle_is_one_error_and_the_end(
     assert answer.events[2:] == ["[DONE]"]
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize("events", [[], [{"choices": [], "usage": {"prompt_tokens": 3}}]])
+def test_a_stream_in_which_nothing_is_said_is_no_answer(
+    api: Running, server: Scripted, path: str, events: list[Any]
+) -> None:
+    server.script = lambda _, line: line.events(*events, "[DONE]")
+    body = {"model": "far", "messages": [{"role": "user", "content": "x"}], "prompt": "x", "stream": True}
+    del body["prompt" if path.startswith("chat") else "messages"]
+    answer = api.ask("POST", f"/api/v1/{path}", body)
+    # the status can still tell, unless the server took its time
+    error = answer.json["error"] if answer.status == 503 else json.loads(answer.events[0])["error"]
+    assert error["code"] == "remote_unavailable"
+
+
 def test_a_server_that_does_not_stream_is_unavailable(api: Running, server: Scripted) -> None:
     server.script = lambda _, line: line.answer_json(200, {"choices": []})
     answer = api.chat("Hello", model="far", stream=True)

@@ -190,6 +190,12 @@ def test_what_the_disk_has_no_room_for_is_refused_with_what_others_have_announce
     assert announce(400).status == 201
 
 
+@pytest.mark.parametrize("name", [".", "..", "/", "../a", "a/", "a\nb"])
+def test_a_name_that_is_a_path_is_refused(api: Running, name: str) -> None:
+    refused = api.ask("POST", "/api/v1/uploads", {"filename": name, "size": 3, "sha256": "0" * 64})
+    assert (refused.status, refused.json["error"]["details"]["field"]) == (400, "filename")
+
+
 def test_a_part_has_its_bound_too(api: Running) -> None:
     path = begin(api, bytes(MAX_PART + 1))
     assert send(api, path, 0, bytes(MAX_PART + 1)).status == 413

@@ -140,4 +140,5 @@ def _document(request: Request[None, None] | Request[None, ListQuery]) -> str:
 def _plain(name: str) -> str:
     """The name without the folders of the client's machine and without control characters."""
     plain = PurePosixPath(name.replace("\\", "/")).name
-    return "".join(letter for letter in plain if letter.isprintable())[-_LONGEST_NAME:] or "document"
+    shown = "".join(letter for letter in plain if letter.isprintable())[-_LONGEST_NAME:]
+    return "document" if shown in {"", ".", ".."} else shown

@@ -19,7 +19,7 @@ case ${1-} in
 --binary)
     shift
     sh "$here/build.sh"
-    exec pytest -m binary "$@"
+    exec pytest -n 0 -m binary "$@"
     ;;
 *)
     exec pytest "$@"

@@ -18,7 +18,7 @@ from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.governance.audit import on_command_line
-from secureai_appliance.models import catalogue, importing
+from secureai_appliance.models import catalogue, changes, importing
 from secureai_appliance.models.importing import Importer, ModelImport
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import ServeLock, Store
@@ -58,7 +58,7 @@ def remove_model(settings: Settings, key: str | None, name: str) -> None:
     with _alone(settings) as store:
         with store.transaction() as tx:
             row = catalogue.find(tx, name)
-            catalogue.remove(tx, row, on_command_line("model remove"))
+            changes.remove(tx, row, on_command_line("model remove"))
         importing.remove_file(settings.data_folder, row)
 
 

@@ -7,12 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from secureai_appliance.inference.cores import usable_cores
 from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.inference.engine import Engine, EngineOptions
 from secureai_appliance.store import Store
 from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
 from tests.support.models import CHAT, EMBEDDING
+
+MOST_WORKERS = 4  # each loads the models
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: a process on each core for all tests; none for those that were named, or whose output is wanted."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and config.option.capture != "no"
+    return min(usable_cores(), MOST_WORKERS) if whole else 0
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from secureai_appliance.conversations.answers import Delta, FinishReason
 from secureai_appliance.conversations.messages import ChatRequest
 from secureai_appliance.core.errors import InternalError, UnprocessableEntity, ValidationError
-from secureai_appliance.inference import json_schema, patterns
-from secureai_appliance.inference.json_schema import UnsupportedSchema
+from secureai_appliance.inference import json_schema, patterns, schema_keywords
+from secureai_appliance.inference.schema_keywords import UnsupportedSchema
 from secureai_appliance.inference.tokens import Vocabulary
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def require_enforceable(schema: Any, field: str) -> None:
     from jsonschema import Draft202012Validator, SchemaError
 
     try:
-        json_schema.check_keywords(schema)
+        schema_keywords.check_keywords(schema)
         Draft202012Validator.check_schema(schema)
     except UnsupportedSchema as refusal:
         raise refused(refusal, field) from refusal

@@ -16,7 +16,7 @@ from secureai_appliance.conversations.structured import Check
 from secureai_appliance.core.errors import InternalError, UnprocessableEntity, ValidationError
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.inference import json_schema, tool_calls
-from secureai_appliance.inference.json_schema import UnsupportedSchema
+from secureai_appliance.inference.schema_keywords import UnsupportedSchema
 from secureai_appliance.inference.template import ChatTemplate, Segment
 from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.inference.tool_calls import HERMES, MISTRAL, Call, Part, ToolFormat

@@ -8,76 +8,36 @@ order in which the schema has them, and none that it doesn't name), never more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from secureai_appliance.inference import patterns, schema_rules
-
-MAX_ITEMS = 256
-MAX_STRING = 1024
-MAX_ALTERNATIVES = 256
-MAX_GRAMMAR_BYTES = 65_536
-
-ANNOTATIONS = frozenset(
-    {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment", "$schema"}
+from secureai_appliance.inference.schema_keywords import (
+    ANNOTATIONS,
+    ARRAY,
+    DEFINITIONS,
+    MAX_ALTERNATIVES,
+    MAX_GRAMMAR_BYTES,
+    MAX_ITEMS,
+    MAX_STRING,
+    NUMBER,
+    OBJECT,
+    STRING,
+    TYPES,
+    Schema,
+    UnsupportedSchema,
+    check_keywords,
+    join,
 )
-_DEFINITIONS = ("$defs", "definitions")
-_OBJECT = frozenset({"properties", "required", "additionalProperties"})
-_ARRAY = frozenset({"items", "minItems", "maxItems"})
-_STRING = frozenset({"pattern", "minLength", "maxLength"})
-_NUMBER = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
-KEYWORDS = frozenset({"type", "enum", "const", "anyOf", "$ref", *_DEFINITIONS}) | _OBJECT | _ARRAY | _STRING | _NUMBER
-"""Those that are enforced."""
-
-Schema = dict[str, Any]
 
 
-class UnsupportedSchema(ValueError):
-    """A schema that can't be enforced: the keyword that is in the way, and where (a dotted path)."""
-
-    def __init__(self, message: str, keyword: str, path: str) -> None:
-        super().__init__(message)
-        self.keyword = keyword
-        self.path = path
-
-
-def check_keywords(schema: Any, path: str = "") -> None:
-    """Raises UnsupportedSchema for the first keyword, anywhere in `schema`, that is not enforced."""
-    if isinstance(schema, bool):
-        if not schema:
-            raise UnsupportedSchema("The schema 'false' allows no value.", "false", path)
-        return
-    if not isinstance(schema, dict):
-        raise UnsupportedSchema("A schema must be an object.", "type", path)
-    for keyword, value in schema.items():
-        if keyword not in KEYWORDS and keyword not in ANNOTATIONS:
-            where = _join(path, keyword)
-            raise UnsupportedSchema(f"The schema keyword '{keyword}' can't be enforced.", keyword, where)
-        for step, inner in _inner_schemas(keyword, value):
-            check_keywords(inner, _join(path, step))
-
-
-def to_grammar(schema: Any, types: Iterable[str] = _TYPES) -> str:
+def to_grammar(schema: Any, types: Iterable[str] = TYPES) -> str:
     """The grammar (GBNF) of all texts that `schema` is enforced with; `types` are those allowed at its root.
 
     Raises UnsupportedSchema.
     """
     check_keywords(schema)
     return GrammarWriter().text(lambda writer: writer.add_schema(schema, schema, types))
-
-
-def _inner_schemas(keyword: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if keyword in ("properties", *_DEFINITIONS) and isinstance(value, dict):
-        yield from ((f"{keyword}.{name}", inner) for name, inner in value.items())
-    elif keyword == "anyOf" and isinstance(value, list):
-        yield from ((f"{keyword}.{index}", inner) for index, inner in enumerate(value))
-    elif keyword == "items" or (keyword == "additionalProperties" and not isinstance(value, bool)):
-        yield keyword, value
-
-
-def _join(path: str, step: str) -> str:
-    return f"{path}.{step}" if path else step
 
 
 class GrammarWriter:
@@ -115,7 +75,7 @@ class GrammarWriter:
         self._builtin.add(name)
         return name
 
-    def add_schema(self, schema: Any, document: Any, types: Iterable[str] = _TYPES) -> str:
+    def add_schema(self, schema: Any, document: Any, types: Iterable[str] = TYPES) -> str:
         """The rules of a schema that stands in `document`; returns the name of the first."""
         return _Conversion(self, document).convert(schema, "", (), tuple(types))
 
@@ -153,11 +113,11 @@ class _Conversion:
         self._references: dict[tuple[str, tuple[str, ...]], str] = {}
         self._widths: dict[str, int] = {}
 
-    def convert(self, schema: Any, path: str, direct: tuple[str, ...], types: tuple[str, ...] = _TYPES) -> str:
+    def convert(self, schema: Any, path: str, direct: tuple[str, ...], types: tuple[str, ...] = TYPES) -> str:
         """`direct`: the references that were followed to get here without a character between."""
         if schema is True:
             schema = {}
-        keywords = set(schema) - ANNOTATIONS - set(_DEFINITIONS)
+        keywords = set(schema) - ANNOTATIONS - set(DEFINITIONS)
         for chief in ("$ref", "anyOf"):
             if chief in keywords:
                 self._alone(chief, keywords, path)
@@ -179,16 +139,16 @@ class _Conversion:
             raise UnsupportedSchema(
                 f"The schema keyword '{others[0]}' can't be enforced beside '{chief}'.",
                 others[0],
-                _join(path, others[0]),
+                join(path, others[0]),
             )
 
     def _combined(self, chief: str, schema: Schema, path: str, direct: tuple[str, ...], types: tuple[str, ...]) -> str:
         if chief == "$ref":
-            return self._reference(schema["$ref"], _join(path, "$ref"), direct, types)
+            return self._reference(schema["$ref"], join(path, "$ref"), direct, types)
         name = self._writer.reserve(path)
         options: list[str] = []
         for index, option in enumerate(schema["anyOf"]):
-            options.append(self.convert(option, f"{_join(path, 'anyOf')}.{index}", direct, types))
+            options.append(self.convert(option, f"{join(path, 'anyOf')}.{index}", direct, types))
         self._widen(name, options, path)
         return self._writer.define(name, " | ".join(options), [{option} for option in options])
 
@@ -233,19 +193,19 @@ class _Conversion:
         wanted = self._types_of({"type": schema["type"]} if "type" in schema else {}, set(), path)
         fitting = [value for value in values if any(kind in wanted and kind in types for kind in _kinds(value))]
         if not fitting:
-            raise UnsupportedSchema("No value fits the schema.", chief, _join(path, chief))
+            raise UnsupportedSchema("No value fits the schema.", chief, join(path, chief))
         try:
             return self._writer.add(" | ".join(schema_rules.json_literal(value) for value in fitting))
         except ValueError as cause:
-            raise UnsupportedSchema("A value of the schema can't be written.", chief, _join(path, chief)) from cause
+            raise UnsupportedSchema("A value of the schema can't be written.", chief, join(path, chief)) from cause
 
     def _types_of(self, schema: Schema, keywords: set[str], path: str) -> list[str]:
         """The schema's types; without any, those that its other keywords speak of (a part of what it allows)."""
         given = schema.get("type")
         if given is None:
-            families = ((_OBJECT, "object"), (_ARRAY, "array"), (_STRING, "string"), (_NUMBER, "integer"))
+            families = ((OBJECT, "object"), (ARRAY, "array"), (STRING, "string"), (NUMBER, "integer"))
             spoken = [kind for family, kind in families if keywords & family]
-            return spoken[:1] or list(_TYPES)
+            return spoken[:1] or list(TYPES)
         kinds = [given] if isinstance(given, str) else list(given)
         return [kind for kind in kinds if not (kind == "integer" and "number" in kinds)]
 
@@ -259,11 +219,11 @@ class _Conversion:
                 return self._string(schema, path)
             case "integer":
                 return self._integer(schema, path)
-        if kind == "number" and (bounds := sorted(set(schema) & _NUMBER)):
+        if kind == "number" and (bounds := sorted(set(schema) & NUMBER)):
             raise UnsupportedSchema(
                 f"The schema keyword '{bounds[0]}' can be enforced for integers only.",
                 bounds[0],
-                _join(path, bounds[0]),
+                join(path, bounds[0]),
             )
         return self._writer.use(kind)
 
@@ -283,14 +243,14 @@ class _Conversion:
                 raise UnsupportedSchema(
                     "The schema keyword 'additionalProperties' with a schema can't be enforced beside 'properties'.",
                     "additionalProperties",
-                    _join(path, "additionalProperties"),
+                    join(path, "additionalProperties"),
                 )
             return self._members(properties, set(required), path)
         if extra is False:
             return self._writer.add('"{" ws "}"')
         if extra is True:
             return self._writer.use("object")
-        return self._map(extra, _join(path, "additionalProperties"))
+        return self._map(extra, join(path, "additionalProperties"))
 
     def _map(self, schema: Any, path: str) -> str:
         name = self._writer.reserve(path)
@@ -305,7 +265,7 @@ class _Conversion:
         needs: set[str] = set()
         later = begin = '""'
         for key, schema in reversed(properties.items()):
-            value = self.convert(schema, f"{_join(path, 'properties')}.{key}", ())
+            value = self.convert(schema, f"{join(path, 'properties')}.{key}", ())
             member = f'{self._key(key, path)} ":" ws {value}'
             if key in required:
                 needs.add(value)
@@ -332,7 +292,7 @@ class _Conversion:
         if most == 0:
             return self._writer.add('"[" ws "]"')
         name = self._writer.reserve(path)
-        items = _join(path, "items")
+        items = join(path, "items")
         item = self.convert(schema["items"], items, ()) if "items" in schema else self._writer.use("value")
         rest = f"{{{max(0, least - 1)},{'' if most is None else most - 1}}}"
         members = f'{item} ("," ws {item}){rest} ws'
@@ -343,7 +303,7 @@ class _Conversion:
         lengths = set(schema) & {"minLength", "maxLength"}
         if "pattern" in schema:
             self._alone("pattern", {"pattern", *lengths}, path)
-            return self._pattern(schema["pattern"], _join(path, "pattern"))
+            return self._pattern(schema["pattern"], join(path, "pattern"))
         if not lengths:
             return self._writer.use("string")
         least, most = self._bounds(schema, "minLength", "maxLength", MAX_STRING, path)
@@ -362,20 +322,20 @@ class _Conversion:
         for keyword, value in ((low, least), (high, most)):
             if value is not None and value > limit:
                 raise UnsupportedSchema(
-                    f"The schema keyword '{keyword}' can be enforced up to {limit}.", keyword, _join(path, keyword)
+                    f"The schema keyword '{keyword}' can be enforced up to {limit}.", keyword, join(path, keyword)
                 )
         if most is not None and most < least:
-            raise UnsupportedSchema(f"'{high}' is less than '{low}'.", high, _join(path, high))
+            raise UnsupportedSchema(f"'{high}' is less than '{low}'.", high, join(path, high))
         return least, None if most is None else int(most)
 
     def _integer(self, schema: Schema, path: str) -> str:
-        given = sorted(set(schema) & _NUMBER)
+        given = sorted(set(schema) & NUMBER)
         if not given:
             return self._writer.use("integer")
         for keyword in given:
             if abs(schema[keyword]) > schema_rules.LARGEST:
                 raise UnsupportedSchema(
-                    f"The schema keyword '{keyword}' can be enforced up to 10^18.", keyword, _join(path, keyword)
+                    f"The schema keyword '{keyword}' can be enforced up to 10^18.", keyword, join(path, keyword)
                 )
         low = [math.ceil(schema["minimum"])] if "minimum" in schema else []
         low += [math.floor(schema["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in schema else []
@@ -384,7 +344,7 @@ class _Conversion:
         try:
             return self._writer.add(schema_rules.integers(max(low, default=None), min(high, default=None)))
         except ValueError as cause:
-            raise UnsupportedSchema(f"The schema's bounds: {cause}.", given[0], _join(path, given[0])) from cause
+            raise UnsupportedSchema(f"The schema's bounds: {cause}.", given[0], join(path, given[0])) from cause
 
 
 def _kinds(value: Any) -> tuple[str, ...]:

@@ -40,6 +40,11 @@ class Library:
     variant: str
     build: str
 
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the build has a GPU back end and found a device for it."""
+        return bool(self.api.llama_supports_gpu_offload())
+
 
 def load_library() -> Library:
     """llama.cpp, loaded on the first call. Safe from any thread. Raises LoadFailure."""

@@ -13,6 +13,8 @@ from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.inference.gguf import GgufInfo, read_gguf
 from secureai_appliance.inference.library import Library, LoadFailure, load_library, recent_errors, without_paths
 
+NO_GPU = "There is no GPU that this build of the engine can use: set 'gpu_layers' to 0."
+
 
 class LoadedModel:
     """The weights, mapped from the file. Other threads may use them through `use` until `close` has returned."""
@@ -20,6 +22,8 @@ class LoadedModel:
     def __init__(self, path: Path, *, gpu_layers: int = 0) -> None:
         """Load the file; blocks until done. Raises LoadFailure with llama.cpp's own reason."""
         self.library: Library = load_library()
+        if gpu_layers and not self.library.has_gpu:
+            raise LoadFailure(NO_GPU)
         self._changed = threading.Condition()
         self._users = 0
         self._closed = False

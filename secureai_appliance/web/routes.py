@@ -50,7 +50,8 @@ from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, Webho
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, Uploaded
 from secureai_appliance.knowledge.search import Found, SearchRequest
-from secureai_appliance.models.catalogue import Model, ModelPage, ModelPatch
+from secureai_appliance.models.catalogue import Model, ModelPage
+from secureai_appliance.models.changes import ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.models.uploads import Upload, UploadCreate
 from secureai_appliance.store import ListQuery, Page

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from secureai_appliance.inference.library import Library
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import ModelRow
 from tests.support.models import CHAT
-from tests.support.running import PATIENCE, Running
+from tests.support.running import PATIENCE, Response, Running
 from tests.support.schemas import validate
 
 IMPORTED = "/api/v1/models/second"
@@ -99,6 +100,28 @@ def test_a_name_that_is_taken_is_a_conflict(api: Running, second: str) -> None:
 @pytest.mark.parametrize("body", [{"aliases": {"add": ["a b"]}}, {"settings": {"slots": 0}}, {"name": "x"}])
 def test_what_no_model_can_have_is_refused(api: Running, body: object) -> None:
     assert api.ask("PATCH", "/api/v1/models/smollm2-135m-instruct", body).status == 400
+
+
+def test_layers_for_a_gpu_that_is_not_there_are_refused(
+    api: Running, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def patch(settings: dict[str, int]) -> Response:
+        return api.ask("PATCH", IMPORTED, {"settings": settings})
+
+    monkeypatch.setattr(Library, "has_gpu", False)
+    refused = patch({"gpu_layers": 20})
+    assert (refused.status, refused.json["error"]["details"]["field"]) == (422, "settings.gpu_layers")
+    assert "GPU" in refused.json["error"]["message"]
+    monkeypatch.setattr(Library, "has_gpu", True)
+    assert patch({"gpu_layers": 20}).json["settings"]["gpu_layers"] == 20
+    # the file came to a machine without one
+    monkeypatch.setattr(Library, "has_gpu", False)
+    api.ask("POST", f"{IMPORTED}/unload")
+    failed = api.ask("POST", f"{IMPORTED}/load")
+    assert (failed.status, failed.json["error"]["code"]) == (503, "model_failed")
+    assert "GPU" in failed.json["error"]["message"]
+    assert patch({}).status == 200
+    assert api.ask("POST", f"{IMPORTED}/load").json["status"] == "loaded"
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m-instruct", "all-minilm-l6-v2"])

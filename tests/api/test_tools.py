@@ -35,7 +35,7 @@ QUESTION = "What is the weather in Rome?"
 
 
 def ask(api: Running, **fields: Any) -> Response:
-    return api.chat(QUESTION, **{"tools": [WEATHER, CLOCK], "max_tokens": 200, "temperature": 0, "seed": 1, **fields})
+    return api.chat(QUESTION, **{"tools": [WEATHER, CLOCK], "max_tokens": 100, "temperature": 0, "seed": 1, **fields})
 
 
 def test_a_required_call_has_openais_shape_and_arguments_that_fit(api: Running) -> None:
@@ -76,17 +76,17 @@ def test_a_streamed_call_comes_in_openais_deltas_and_says_the_same(api: Running)
 
 def test_without_being_forced_the_model_may_answer_with_text(api: Running) -> None:
     for choice in ("auto", None):
-        answer = ask(api, tool_choice=choice).json
+        answer = ask(api, tool_choice=choice, max_tokens=24).json
         validate(answer, "CreateChatCompletionResponse")
         message = answer["choices"][0]["message"]
         assert message["content"] or message["tool_calls"]
 
 
 def test_the_choice_none_leaves_the_tools_out_of_the_prompt(api: Running) -> None:
-    none = ask(api, tool_choice="none").json
+    none = ask(api, tool_choice="none", max_tokens=1).json
     assert none["usage"]["prompt_tokens"] == api.chat(QUESTION, max_tokens=1).json["usage"]["prompt_tokens"]
     assert "tool_calls" not in none["choices"][0]["message"]
-    assert none["usage"]["prompt_tokens"] < ask(api, tool_choice="auto").json["usage"]["prompt_tokens"]
+    assert none["usage"]["prompt_tokens"] < ask(api, tool_choice="auto", max_tokens=1).json["usage"]["prompt_tokens"]
 
 
 def test_a_call_that_max_tokens_cuts_is_told_as_length(api: Running) -> None:

@@ -167,7 +167,7 @@ def test_another_users_first_token_comes_soon_and_the_paused_texts_are_unchanged
         begun = engine.queue().steps
         gate = StepGate(engine)
         greedy = [send(engine, "a", question) for question in QUESTIONS[:4]]
-        queued = [send(engine, "a", question) for question in QUESTIONS[4:]]
+        queued = [send(engine, "a", question, max_tokens=4) for question in QUESTIONS[4:]]
         gate.allow(8)
         settled(engine, lambda state: state.running == 4 and state.steps == begun + 8)
         before = engine.queue().steps

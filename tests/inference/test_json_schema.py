@@ -8,10 +8,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from secureai_appliance.inference import json_schema
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.inference.grammar import Grammar
-from secureai_appliance.inference.json_schema import KEYWORDS, UnsupportedSchema, to_grammar
+from secureai_appliance.inference.json_schema import to_grammar
+from secureai_appliance.inference.schema_keywords import ANNOTATIONS, KEYWORDS, UnsupportedSchema
 from tests.support.json_schemas import PATTERNS, REFUSED, Maker, accepts, drawn
 
 
@@ -70,7 +70,7 @@ def test_the_keywords_of_the_draft_are_all_either_enforced_refused_or_annotation
         uri = "https://json-schema.org/draft/2020-12/" + part["$ref"]
         known |= set(jsonschema.validators.SPECIFICATIONS.contents(uri)["properties"])
     known -= {"dependencies", "$recursiveAnchor", "$recursiveRef"}  # of older drafts
-    assert known <= KEYWORDS | json_schema.ANNOTATIONS | set(REFUSED)
+    assert known <= KEYWORDS | ANNOTATIONS | set(REFUSED)
 
 
 @pytest.mark.parametrize(

@@ -205,10 +205,10 @@ def test_cells_of_a_running_owner_are_shared_and_its_text_goes_on() -> None:
     with engine_of(EngineOptions(context_length=512, kv_tokens=2048, slots=4, threads=1, mixed_chunk=64)) as engine:
         shared = engine.vocabulary.tokenize("one two three four five six seven eight nine ten. " * 18)
         counting = [*shared, *engine.vocabulary.tokenize("one two three")]
-        alone = answer(send(engine, counting, "", max_tokens=12))[0]
+        alone = answer(send(engine, counting, "", max_tokens=8))[0]
         assert alone.startswith(" four five six")
         gate = StepGate(engine)
-        owner = send(engine, counting, max_tokens=12)
+        owner = send(engine, counting, max_tokens=8)
         begun = engine.queue().steps
         gate.allow(4)
         settled(engine, lambda state: state.steps == begun + 4)

@@ -10,8 +10,9 @@ import pytest
 
 from secureai_appliance.core.errors import Conflict, Failure, NotFound, UnprocessableEntity, ValidationError
 from secureai_appliance.core.paths import DataFolder
-from secureai_appliance.models import catalogue, importing
-from secureai_appliance.models.catalogue import Kind, ModelPatch, ModelRow, ModelSettings
+from secureai_appliance.models import catalogue, changes, importing
+from secureai_appliance.models.catalogue import Kind, ModelRow, ModelSettings
+from secureai_appliance.models.changes import ModelPatch
 from secureai_appliance.models.importing import Abandoned, Importer, ModelImport, sweep
 from secureai_appliance.models.registry import Loader
 from secureai_appliance.store import Store
@@ -207,11 +208,11 @@ def row(importer: Importer, file: Path) -> ModelRow:
 
 def change(store: Store, row: ModelRow, body: ModelPatch) -> ModelRow:
     with store.transaction() as tx:
-        return catalogue.patch(tx, row, body)
+        return changes.patch(tx, row, body)
 
 
 def aliases(add: list[str] | None = None, remove: list[str] | None = None) -> ModelPatch:
-    return ModelPatch(aliases=catalogue.AliasChanges(add=add or [], remove=remove or []))
+    return ModelPatch(aliases=changes.AliasChanges(add=add or [], remove=remove or []))
 
 
 def test_aliases_come_and_go(store: Store, row: ModelRow) -> None:
@@ -228,7 +229,7 @@ def test_default_moves_and_is_never_removed(store: Store, row: ModelRow) -> None
     with pytest.raises(UnprocessableEntity, match="always stands for a model"):
         change(store, changed, aliases(remove=["default"]))
     with pytest.raises(Conflict, match="is the default model"), store.transaction() as tx:
-        catalogue.remove(tx, changed)
+        changes.remove(tx, changed)
 
 
 def test_an_alias_names_no_model_to_change(store: Store, row: ModelRow) -> None:
@@ -259,7 +260,7 @@ def test_a_model_that_is_removed_takes_its_aliases_and_its_file_along(
     with store.read() as db:
         current = catalogue.find(db, "tiny")
     with store.transaction() as tx:
-        catalogue.remove(tx, current)
+        changes.remove(tx, current)
     importing.remove_file(folder, current)
     with store.read() as db, pytest.raises(NotFound):
         catalogue.find(db, "a")

@@ -11,8 +11,9 @@ import pytest
 from secureai_appliance.core.errors import Conflict, ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.core.network import Door
 from secureai_appliance.core.sealing import Sealer
-from secureai_appliance.models import catalogue
-from secureai_appliance.models.catalogue import Kind, ModelPatch, ModelRow
+from secureai_appliance.models import catalogue, changes
+from secureai_appliance.models.catalogue import Kind, ModelRow
+from secureai_appliance.models.changes import ModelPatch
 from secureai_appliance.models.registry import Loaded, Loader, Models
 from secureai_appliance.models.remotes import Remotes
 from secureai_appliance.store import Store
@@ -291,7 +292,7 @@ def test_a_pinned_model_stays(models: Models, store: Store, fake: FakeLoader, cl
     pinned, other = enter(store, "a", "chat"), enter(store, "b", "chat")
     fake.needs = {"a": 6, "b": 6}
     with store.transaction() as tx:
-        catalogue.patch(tx, pinned, ModelPatch(pinned=True))
+        changes.patch(tx, pinned, ModelPatch(pinned=True))
     models.check()
     load(models, pinned)
     with pytest.raises(ServiceUnavailable, match="pinned"):
@@ -303,7 +304,7 @@ def test_a_pinned_model_stays(models: Models, store: Store, fake: FakeLoader, cl
 
 def test_a_pinned_model_is_loaded_at_the_start(models: Models, store: Store, fake: FakeLoader, row: ModelRow) -> None:
     with store.transaction() as tx:
-        catalogue.patch(tx, row, ModelPatch(pinned=True))
+        changes.patch(tx, row, ModelPatch(pinned=True))
     models.check()
     assert _eventually(lambda: set(models.in_memory()) == {"tiny"})
 

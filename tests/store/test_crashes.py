@@ -133,13 +133,14 @@ def test_the_power_cut_harness_sees_what_less_than_full_sync_loses(
     assert any(found)
 
 
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.soak)], ids=["one in seven", "all"])
 @pytest.mark.parametrize("seed", [None, 1], ids=["all unsynced lost", "some kept"])
 def test_a_power_cut_at_any_moment_of_the_first_start_leaves_what_the_next_start_completes(
-    tmp_path: Path, seed: int | None
+    tmp_path: Path, seed: int | None, stride: int
 ) -> None:
     born = tmp_path / "born"
     born.mkdir()
-    with PowerCutVFS("power", witness=lambda: None, when=lambda _: True, seed=seed) as vfs:
+    with PowerCutVFS("power", witness=lambda: None, when=lambda n: n % stride == 0, seed=seed) as vfs:
         Store.open(born / "secureai.db", clock=FakeClock(), vfs=vfs.name).close()
         cuts = [*vfs.cuts, vfs.cut()]
     assert len(cuts) > 10

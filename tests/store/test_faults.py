@@ -138,12 +138,13 @@ def test_a_store_on_a_broken_disk_still_closes_and_loses_nothing(tmp_path: Path,
     store.close()
 
 
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.soak)], ids=["one in seven", "all"])
 @pytest.mark.parametrize("error", [apsw.FullError, apsw.IOError], ids=["disk full", "I/O error"])
 def test_a_fault_at_any_write_of_the_first_start_is_one_line_and_the_next_start_completes_it(
-    tmp_path: Path, vfs: FaultyVFS, error: type[apsw.Error]
+    tmp_path: Path, vfs: FaultyVFS, error: type[apsw.Error], stride: int
 ) -> None:
     refused: list[str] = []
-    for n in itertools.count(1):
+    for n in itertools.count(1, stride):
         path = tmp_path / f"n{n}" / "secureai.db"
         path.parent.mkdir()
         vfs.break_at(n, error=error, lasting=True)
@@ -153,7 +154,7 @@ def test_a_fault_at_any_write_of_the_first_start_is_one_line_and_the_next_start_
             refused.append(failure.message)
         faults = vfs.faults
         vfs.heal()
-        store = Store.open(path, clock=FakeClock(), vfs=vfs.name)
+        store = Store.open(path, clock=FakeClock(), synchronous="OFF")
         write_user(store, "ada")
         assert store.integrity(quick=False) == []
         store.close()

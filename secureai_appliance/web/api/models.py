@@ -11,8 +11,9 @@ from secureai_appliance.conversations import assistants
 from secureai_appliance.core.errors import Conflict, ValidationError
 from secureai_appliance.governance import audit
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.models import catalogue, importing, uploads
-from secureai_appliance.models.catalogue import AssistantNames, Model, ModelPage, ModelPatch, ModelRow
+from secureai_appliance.models import catalogue, changes, importing, uploads
+from secureai_appliance.models.catalogue import AssistantNames, Model, ModelPage, ModelRow
+from secureai_appliance.models.changes import ModelPatch
 from secureai_appliance.models.importing import ModelImport
 from secureai_appliance.models.remote import RemoteCreate
 from secureai_appliance.store import ListQuery
@@ -126,7 +127,7 @@ def update(request: Request[ModelPatch, None]) -> Model:
     models = request.parts.models
     row = catalogue.find(request.tx, request.path["id"])
     require_match(request, models.show(row))
-    changed = catalogue.patch(request.tx, row, request.body, request.caller.actor)
+    changed = changes.patch(request.tx, row, request.body, request.caller.actor)
     if request.body.remote is not UNSET:
         changed = models.remotes.change(request.tx, request.caller.actor, changed, request.body.remote)
     return models.show(changed)
@@ -138,7 +139,7 @@ def delete(request: Request[None, None]) -> None:
         row = catalogue.find(tx, request.path["id"])
         require_match(request, models.show(row))
         models.refuse_busy(row)
-        catalogue.remove(tx, row, request.caller.actor)
+        changes.remove(tx, row, request.caller.actor)
     # only now: until the row is gone for certain the model has to have its file
     models.forget(row.id)
     importing.remove_file(request.parts.data, row)

@@ -17,7 +17,7 @@ from secureai_appliance.governance.limits import PERSIST_SECONDS
 from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
-from secureai_appliance.knowledge import blobs, index
+from secureai_appliance.knowledge import blobs, index, vectors
 from secureai_appliance.models.registry import Models
 from secureai_appliance.models.uploads import Uploads
 from secureai_appliance.store import Store, upkeep
@@ -53,6 +53,7 @@ def jobs(
         Job("expired sign-ins", HOUR, lambda: _expired_sign_ins(store), first=MINUTE),
         Job("expired keys, tokens and answers", HOUR, lambda: _expired_credentials(store), first=2 * MINUTE),
         Job("indexes of no base", MINUTE, lambda: index.sweep(store), first=MINUTE),
+        Job("small blocks of vectors", MINUTE, lambda: vectors.tidy(store), first=MINUTE),
         Job("files of no document", MINUTE, lambda: blobs.sweep(store), first=MINUTE),
         Job("unfinished uploads", HOUR, uploads.sweep, first=MINUTE),
         Job("freed pages", HOUR, lambda: upkeep.give_back(store), first=5 * MINUTE),

@@ -17,10 +17,10 @@ from msgspec import Meta
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import ServiceUnavailable
-from secureai_appliance.knowledge import bases, embedding, index
+from secureai_appliance.knowledge import bases, embedding, index, vectors
 from secureai_appliance.knowledge.bases import BASES, Index
-from secureai_appliance.knowledge.index import Condition, Hit
 from secureai_appliance.knowledge.terms import query_terms
+from secureai_appliance.knowledge.vectors import Condition, Hit
 from secureai_appliance.store import Reader, Store
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ Ids = Annotated[list[str], Meta(min_length=1, max_length=100)]
 RRF_K = 10
 DEPTH = 100
 """Passages that each leg puts in order."""
-CANDIDATES = 512
-"""Passages whose vectors are compared in full, of those nearest by their signs."""
 _KNOWN, _SPELLED = 0.5, 0.8
 _TRIES = 3
 
@@ -205,15 +203,15 @@ def _places(db: Reader, caller: Caller, base_ids: Sequence[str]) -> list[_Place]
 def _embed(
     store: Store, models: Models, places: Sequence[_Place], body: SearchRequest, abandoned: Callable[[], bool]
 ) -> _Query:
-    vectors: dict[str, NDArray[np.float32]] = {}
+    made: dict[str, NDArray[np.float32]] = {}
     tokens, weight = 0, 1.0
     if body.mode != "keyword":
         for name in dict.fromkeys(place.index.embedding_model for place in places if place.index.dimension):
             with embedding.embedder(store, models, name, abandoned) as model:
                 ids = embedding.tokens(model, body.query)
-                vectors[name] = embedding.vectors(model, [ids], abandoned)[0]
+                made[name] = embedding.vectors(model, [ids], abandoned)[0]
             tokens, weight = len(ids), _trust(body.query, len(ids) - embedding.SPECIAL_TOKENS)
-    return _Query(vectors, tokens, weight)
+    return _Query(made, tokens, weight)
 
 
 def _trust(query: str, tokens: int) -> float:
@@ -256,7 +254,7 @@ def _ask(
         only = _condition(place, body.filter)
         vector = query.vectors.get(place.index.embedding_model)
         if vector is not None:
-            legs.vector += index.nearest(db, place.index, vector, count=DEPTH, candidates=CANDIDATES, only=only)
+            legs.vector += vectors.nearest(db, place.index, vector, count=DEPTH, only=only)
         if body.mode != "vector":
             legs.keyword += index.matching(db, place.index, words, DEPTH, only)
     for leg in (legs.vector, legs.keyword):

@@ -1,6 +1,9 @@
 """SciFact through the appliance's own HTTP API: upload, index, search; nDCG@10 of each mode and how long it took.
 
-The folder holds the corpus in BEIR's form: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`.
+    .venv/bin/python -m tests.bench.retrieval FOLDER [--only N] [--data FOLDER]
+
+The folder holds the corpus in BEIR's form: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`. With `--data` the
+appliance's own folder is kept, and what is indexed in it already is only searched.
 """
 
 from __future__ import annotations
@@ -8,12 +11,12 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -61,30 +64,49 @@ def fill(api: Running, base: str, corpus: list[dict[str, str]]) -> float:
     return time.monotonic() - begun
 
 
-def main(folder: Path, only: int | None) -> None:
+def measure(api: Running, base: str, queries: dict[str, str], grades: dict[str, dict[str, int]], table: Table) -> None:
+    for mode in ("hybrid", "vector", "keyword"):
+        scores, times = [], []
+        for query, text in queries.items():
+            begun = time.monotonic()
+            answer = api.ask("POST", f"{base}/search", {"query": text, "mode": mode, "top_k": 30, "per_document": 1})
+            times.append(time.monotonic() - begun)
+            ranking = dict.fromkeys(hit["filename"].removesuffix(".md") for hit in answer.json["data"])
+            scores.append(ndcg(list(ranking), grades[query]))
+        table.add_row(mode, f"{statistics.mean(scores):.4f}", f"{statistics.median(times) * 1000:.1f}")
+
+
+def run(api: Running, corpus: list[dict[str, str]], queries: dict[str, str], grades: dict[str, dict[str, int]]) -> None:
+    known = api.ask("GET", BASES).json["data"]
+    identity = known[0]["id"] if known else api.ask("POST", BASES, {"name": "scifact"}).json["id"]
+    base = f"{BASES}/{identity}"
+    seconds = 0.0 if known else fill(api, base, corpus)
+    shown = api.ask("GET", base).json
+    table = Table(
+        title=f"{shown['document_count']} documents, {shown['chunk_count']} chunks: indexed in {seconds:.0f} s"
+    )
+    for column in ("mode", "nDCG@10", "median ms"):
+        table.add_column(column)
+    measure(api, base, queries, grades, table)
+    Console().print(table)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--only", type=int, help="So many documents; all without it.")
+@click.option("--data", type=click.Path(path_type=Path), help="The appliance's folder, kept for the next time.")
+def main(folder: Path, only: int | None, data: Path | None) -> None:
     corpus, grades = lines(folder / "corpus.jsonl"), relevant(folder / "qrels" / "test.tsv")
-    corpus = corpus[:only] if only else corpus
+    corpus = corpus[:only]
     queries = {each["_id"]: each["text"] for each in lines(folder / "queries.jsonl") if each["_id"] in grades}
-    with tempfile.TemporaryDirectory() as data, running(Path(data) / "data", threads=0) as api:
-        base = f"{BASES}/{api.ask('POST', BASES, {'name': 'scifact'}).json['id']}"
-        seconds = fill(api, base, corpus)
-        shown = api.ask("GET", base).json
-        table = Table(title=f"{len(corpus)} documents, {shown['chunk_count']} chunks: indexed in {seconds:.0f} s")
-        for column in ("mode", "nDCG@10", "median ms"):
-            table.add_column(column)
-        for mode in ("hybrid", "vector", "keyword"):
-            scores, times = [], []
-            for query, text in queries.items():
-                begun = time.monotonic()
-                answer = api.ask(
-                    "POST", f"{base}/search", {"query": text, "mode": mode, "top_k": 30, "per_document": 1}
-                )
-                times.append(time.monotonic() - begun)
-                ranking = dict.fromkeys(hit["filename"].removesuffix(".md") for hit in answer.json["data"])
-                scores.append(ndcg(list(ranking), grades[query]))
-            table.add_row(mode, f"{statistics.mean(scores):.4f}", f"{statistics.median(times) * 1000:.1f}")
-        Console().print(table)
+    with tempfile.TemporaryDirectory() as made:
+        kept = data or Path(made)
+        kept.mkdir(exist_ok=True)
+        key = kept / "key"
+        with running(kept / "data", threads=0, key=key.read_text() if key.exists() else "") as api:
+            key.write_text(api.key)
+            run(api, corpus, queries, grades)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main()

@@ -89,11 +89,7 @@ def counts(store: Store, base: str) -> tuple[int, int, int, int]:
     """Chunks, their vectors, signs and words, in the index that is searched."""
     with store.read() as db:
         now = bases.active(db, base)
-        signs = (
-            0
-            if now.dimension is None
-            else db.value(f"SELECT COUNT(*) FROM {index.vectors_table(now.dimension)} WHERE index_id = ?", now.row_id)
-        )
+        signs = db.value("SELECT COALESCE(SUM(size - dead), 0) FROM vector_blocks WHERE index_id = ?", now.row_id)
         return (
             db.value("SELECT COUNT(*) FROM chunks WHERE index_id = ?", now.row_id),
             db.value(

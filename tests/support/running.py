@@ -99,18 +99,18 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, **options: Any) -> Iterator[Running]:
-    """Start an appliance on a new folder and a free port; stop it at the end."""
+def running(folder: Path, *, key: str = "", **options: Any) -> Iterator[Running]:
+    """Start an appliance on a free port and a new folder, or on one whose `key` is known; stop it at the end."""
     # one thread: tests share the machine, and threads that wait for each other are slow then
     settings = Settings(**{"data": str(folder), "port": 0, "threads": 1, **options})
     appliance = Appliance(settings, SystemClock())
-    assert appliance.first_start is not None
+    assert key or appliance.first_start is not None
     lift_limits(appliance.store, appliance.configs)
     with appliance.store.transaction() as tx:
         # a title that comes when the model has time is a change that no test of something else counts on
         appliance.configs.put(tx, SYSTEM, "chats.titles_by_model", False)
     appliance.start()
     try:
-        yield Running(appliance, appliance.first_start.key)
+        yield Running(appliance, key or (appliance.first_start.key if appliance.first_start else ""))
     finally:
         appliance.stop()

@@ -3,6 +3,9 @@
 One small context with one thread on each core: measured (254-token chunks, 2 cores) it is as fast as two threads on one
 context when the machine is idle and a third faster when it is not, because nothing waits at barriers. Attention is
 computed over the whole batch, padding included, so batches are small and made of inputs of like length.
+
+A batch takes some tenths of a second. What somebody waits for and is done in some milliseconds, such as the query of a
+search, doesn't wait for that: there is a further context for it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 _MEAN, _RANK = 1, 4  # llama.cpp's pooling types
 _SEQUENCES = 32
+_SHORT = 128
+"""Tokens of a call that is done in some milliseconds."""
 _FIRST_GUESS = 0.0002  # seconds a token
 _SMOOTHING = 0.1
 _FAILED = "The embedding model failed; try again."
@@ -68,6 +73,7 @@ class _Call:
         self.batches = deque(pack([len(tokens) for tokens in inputs], room, _SEQUENCES))
         self.left = len(self.batches)
         self.vectors: list[Any] = [None] * len(inputs)
+        self.is_short = priority is Priority.INTERACTIVE and sum(map(len, inputs)) <= _SHORT
         self.error: Exception | None = None
 
 
@@ -84,13 +90,16 @@ class Embedder:
         info = describe_model(path)
         workers = self._options.threads or usable_cores()
         batch = min(self._options.batch, info.context_length or self._options.batch)
-        require_memory(predict(info, batch * workers, batch * workers, 1), available_memory())
+        short = min(batch, _SHORT)
+        room = batch * workers + short
+        require_memory(predict(info, room, room, 1), available_memory())
         self._model = LoadedModel(path)
         self._contexts: list[Context] = []
         try:
             self.vocabulary = Vocabulary(self._model)
-            sizes = ContextOptions(batch, batch, _SEQUENCES, 1, _pooling(info), flash_attention=True)
-            self._contexts += [Context(self._model, sizes) for _ in range(workers)]
+            for size in [short] + [batch] * workers:
+                sizes = ContextOptions(size, size, _SEQUENCES, 1, _pooling(info), flash_attention=True)
+                self._contexts.append(Context(self._model, sizes))
         except Exception:
             self._free()
             raise
@@ -104,9 +113,10 @@ class Embedder:
         self._turn = 0
         self._closing = False
         self._token_seconds = _FIRST_GUESS
+        works = [self._work_at_once] + [self._work] * workers
         self._threads = [
-            threading.Thread(target=self._work, args=(context,), name=f"embedder {path.stem}", daemon=True)
-            for context in self._contexts
+            threading.Thread(target=work, args=(context,), name=f"embedder {path.stem}", daemon=True)
+            for work, context in zip(works, self._contexts, strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -194,6 +204,13 @@ class Embedder:
                 if (taken := self._take()) is not None:
                     self._work_on(context, *taken)
 
+    def _work_at_once(self, context: Context) -> None:
+        """The life of the worker for short calls, one after the other."""
+        while self._wait_for_work(short=True) is not None:
+            with self._cores.core_at_once():
+                if (taken := self._take(short=True)) is not None:
+                    self._work_on(context, *taken)
+
     def _work_on(self, context: Context, call: _Call, batch: list[int]) -> None:
         error: Exception | None = None
         try:
@@ -211,24 +228,24 @@ class Embedder:
                 self._give_up(_FAILED)
             self._changed.notify_all()
 
-    def _wait_for_work(self) -> Priority | None:
-        """The priority of what is to be computed next; None when it is time to go."""
+    def _wait_for_work(self, *, short: bool = False) -> Priority | None:
+        """The priority of what is to be computed next, of all or of `short` calls; None when it is time to go."""
         with self._changed:
             while not (self._closing or self.failed):
                 self._calls = deque(call for call in self._calls if call.error is None)
-                if self._calls:
-                    return min(call.priority for call in self._calls)
+                if calls := [call for call in self._calls if call.is_short or not short]:
+                    return min(call.priority for call in calls)
                 self._changed.wait()
             return None
 
-    def _take(self) -> tuple[_Call, list[int]] | None:
+    def _take(self, *, short: bool = False) -> tuple[_Call, list[int]] | None:
         """A batch of the most important call, of like ones in turn; None when another worker has taken the last one."""
         with self._changed:
-            calls = [call for call in self._calls if call.error is None]
+            calls = [call for call in self._calls if call.error is None and (call.is_short or not short)]
             if not calls:
                 return None
-            self._turn = (self._turn + 1) % _LEAST_TURN
-            choose = min if self._turn else max
+            self._turn = self._turn if short else (self._turn + 1) % _LEAST_TURN
+            choose = min if self._turn or short else max
             call = choose(calls, key=lambda one: one.priority)
             self._calls.remove(call)
             batch = call.batches.popleft()
@@ -270,7 +287,7 @@ class Embedder:
 
     def _eta(self) -> int:
         tokens = sum(len(call.inputs[index]) for call in self._calls for batch in call.batches for index in batch)
-        return max(1, round(tokens * self._token_seconds / len(self._threads)))
+        return max(1, round(tokens * self._token_seconds / (len(self._threads) - 1)))
 
     def _free(self) -> None:
         for context in self._contexts:

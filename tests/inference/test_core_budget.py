@@ -131,3 +131,14 @@ def test_a_step_that_never_ends_is_not_waited_for(clock: FakeClock) -> None:
     assert waiting(budget) == 1
     clock.advance(1.1)
     worker.comes().goes()
+
+
+def test_what_takes_no_time_waits_for_no_core_but_counts(clock: FakeClock) -> None:
+    budget = CoreBudget(2, clock)
+    one, two = Worker(budget).comes(), Worker(budget).comes()
+    with budget.core_at_once():
+        one.goes()
+        three = Worker(budget)
+        assert waiting(budget) == 1
+    three.comes().goes()
+    two.goes()

@@ -10,7 +10,7 @@ import pytest
 
 from secureai_appliance.core.errors import InternalError, ServiceUnavailable, ValidationError
 from secureai_appliance.inference.context import Context
-from secureai_appliance.inference.embedder import Abandoned, Embedder, EmbedderOptions, pack
+from secureai_appliance.inference.embedder import Abandoned, Embedder, EmbedderOptions, _Call, pack
 from tests.support.models import EMBEDDING, PATIENCE
 
 
@@ -82,17 +82,18 @@ def test_calls_from_many_threads_get_their_own_vectors(embedder: Embedder) -> No
 
 
 class Held(Embedder):
-    """An embedder whose first batch waits for the test."""
+    """An embedder whose first batch of a call that is not short waits for the test."""
 
     def __init__(self, options: EmbedderOptions) -> None:
         self.computing = threading.Event()
         self.go_on = threading.Event()
         super().__init__(EMBEDDING, options)
 
-    def _compute(self, context: Context, call: object, batch: list[int]) -> None:
-        self.computing.set()
-        assert self.go_on.wait(PATIENCE)
-        super()._compute(context, call, batch)  # type: ignore[arg-type]
+    def _compute(self, context: Context, call: _Call, batch: list[int]) -> None:
+        if not call.is_short:
+            self.computing.set()
+            assert self.go_on.wait(PATIENCE)
+        super()._compute(context, call, batch)
 
 
 def test_too_many_calls_are_refused_and_closing_ends_those_under_way() -> None:
@@ -129,6 +130,18 @@ def test_too_many_calls_are_refused_and_closing_ends_those_under_way() -> None:
         embedder.embed([[2023]])
 
 
+def test_a_query_does_not_wait_for_batches_of_others() -> None:
+    embedder = Held(EmbedderOptions(threads=1))
+    indexing = threading.Thread(target=embedder.embed, args=([[2023] * 300] * 50,))
+    indexing.start()
+    assert embedder.computing.wait(PATIENCE)
+    assert len(embedder.embed([[2023] * 30])) == 1
+    assert not embedder.go_on.is_set()
+    embedder.go_on.set()
+    indexing.join(PATIENCE)
+    assert embedder.close()
+
+
 def test_what_nobody_waits_for_any_more_is_not_computed_on() -> None:
     embedder = Held(EmbedderOptions(threads=1))
     gone = threading.Event()
@@ -154,9 +167,9 @@ def test_what_nobody_waits_for_any_more_is_not_computed_on() -> None:
 
 def test_a_batch_that_fails_fails_its_call_and_the_next_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = Embedder(EMBEDDING, EmbedderOptions(threads=1))
-    context = embedder._contexts[0]
     with monkeypatch.context() as broken:
-        broken.setattr(context, "decode", lambda: -1)
+        for context in embedder._contexts:
+            broken.setattr(context, "decode", lambda: -1)
         with pytest.raises(InternalError):
             embedder.embed([[2023]])
     assert not embedder.failed
@@ -170,7 +183,8 @@ def test_a_worker_that_dies_tells_its_callers_and_says_so(monkeypatch: pytest.Mo
     def broken() -> int:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(embedder._contexts[0], "decode", broken)
+    for context in embedder._contexts:
+        monkeypatch.setattr(context, "decode", broken)
     with pytest.raises(ServiceUnavailable):
         embedder.embed([[2023]])
     assert embedder.failed

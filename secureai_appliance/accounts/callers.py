@@ -24,7 +24,7 @@ class Caller:
     session_id: str | None = None
     """Of the session of the pages, None for a key."""
     grant_id: str | None = None
-    """For an access token: the authorization that it came of."""
+    """For an access token, and a key that was made with one: the authorization that it came of."""
     restricted: bool = False
     """Whether the credential leaves the user less than they hold (scopes)."""
     expires_at: int | None = None

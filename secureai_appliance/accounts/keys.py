@@ -123,7 +123,7 @@ def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
     key_id, now = new_id("key"), tx.now()
     tx.run(
         "INSERT INTO api_keys (id, user_id, name, secret_hash, prefix, scopes, expires_at, allowed_models, allowed_ips,"
-        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " grant_id, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         key_id,
         caller.user_id,
         body.name,
@@ -133,6 +133,7 @@ def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
         bounds.expiry(caller, body.expires_at, now),
         _json(bounds.models(caller, body.allowed_models)),
         _json(bounds.addresses(caller, body.allowed_ips)),
+        caller.grant_id,
         now,
         now,
     )
@@ -179,7 +180,11 @@ def patch(tx: Transaction, caller: Caller, key_id: str, body: KeyPatch) -> Key:
         tx.run("UPDATE api_keys SET name = ? WHERE id = ?", body.name, key_id)
     if body.expires_at is not UNSET:
         expires_at = bounds.expiry(caller, body.expires_at, now)
-        tx.run("UPDATE api_keys SET expires_at = ? WHERE id = ?", expires_at, key_id)
+        # an end that its owner sets is no longer that of the token that it was made with
+        tx.run(
+            "UPDATE api_keys SET expires_at = ?, grant_id = iif(? IS NULL, NULL, grant_id) WHERE id = ?",
+            *(expires_at, caller.grant_id, key_id),
+        )
     if body.scopes is not UNSET:
         tx.run("UPDATE api_keys SET scopes = ? WHERE id = ?", _json(bounds.scopes(caller, body.scopes)), key_id)
     if body.allowed_models is not UNSET:
@@ -204,8 +209,8 @@ def rotate(tx: Transaction, caller: Caller, key_id: str, grace_seconds: int) -> 
     secret, now = new_secret(PREFIX), tx.now()
     tx.run(
         "UPDATE api_keys SET previous_hash = secret_hash, previous_until = ?, secret_hash = ?, prefix = ?,"
-        " updated_at = ? WHERE id = ?",
-        *(now + grace_seconds, hash_secret(secret), secret[:_SHOWN], now, key_id),
+        " grant_id = ?, updated_at = ? WHERE id = ?",
+        *(now + grace_seconds, hash_secret(secret), secret[:_SHOWN], caller.grant_id, now, key_id),
     )
     audit.record(tx, caller.actor, "key.rotated", "key", key_id, details={"grace_seconds": grace_seconds})
     return KeyCreated(**msgspec.structs.asdict(get(tx, caller, key_id)), key=secret)
@@ -243,6 +248,12 @@ def revoke_any(tx: Transaction, key_id: str, actor: Actor = SYSTEM) -> None:
     audit.record(tx, actor, "key.revoked", "key", key_id)
 
 
+def revoke_of_grant(tx: Transaction, grant_id: str) -> None:
+    """End every key that was made with a token of this grant."""
+    for (key_id,) in tx.all("SELECT id FROM api_keys WHERE grant_id = ? AND revoked_at IS NULL", grant_id):
+        revoke_any(tx, key_id)
+
+
 def id_of(db: Reader, secret: str) -> str:
     """The id of the key that `secret` is. Raises NotFound."""
     key_id = db.value("SELECT id FROM api_keys WHERE secret_hash = ?1 OR previous_hash = ?1", hash_secret(secret))
@@ -268,14 +279,15 @@ def authenticate(db: Reader, secret: str, now: int, address: str | None = None) 
     """
     row = db.one(
         "SELECT k.id, k.scopes, k.expires_at, k.revoked_at, k.allowed_models, k.allowed_ips,"
-        " k.secret_hash <> ?1 AND k.previous_until <= ?2, k.user_id, u.disabled"
+        " k.secret_hash <> ?1 AND k.previous_until <= ?2, k.user_id, u.disabled,"
+        " k.grant_id"
         " FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.secret_hash = ?1 OR k.previous_hash = ?1",
         hash_secret(secret),
         now,
     )
     if row is None:
         raise AuthenticationError("The API key is not known here.", code="invalid_api_key")
-    key_id, scopes, expires_at, revoked_at, models, addresses, replaced, user_id, disabled = row
+    key_id, scopes, expires_at, revoked_at, models, addresses, replaced, user_id, disabled, grant_id = row
     if revoked_at is not None:
         raise AuthenticationError("The API key was revoked.", code="invalid_api_key")
     if expires_at is not None and expires_at <= now:
@@ -291,6 +303,7 @@ def authenticate(db: Reader, secret: str, now: int, address: str | None = None) 
         db,
         user_id,
         key_id=key_id,
+        grant_id=grant_id,
         scopes=_names(scopes),
         expires_at=expires_at,
         models=_names(models),

@@ -21,7 +21,7 @@ from secureai_appliance.accounts.permissions import (
     held_by,
 )
 from secureai_appliance.core.clock import rfc3339
-from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, ValidationError
+from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, PermissionDenied, ValidationError
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM, Actor
@@ -196,10 +196,12 @@ def patch(tx: Transaction, caller: Caller, ownership: Ownership, user_id: str, b
     """Change a user; it counts from the next request on, through keys, sessions and tokens too.
 
     Disabling ends sessions, links and tokens for good, and keys for as long as it lasts. Raises NotFound, Conflict for
-    a taken address and for the last administrator, PermissionDenied for rights beyond the caller's reach.
+    a taken address and for the last administrator, PermissionDenied for rights beyond the caller's reach, and for the
+    caller's own tier and limits.
     """
     before = get(tx, user_id)
     caller.require_reach(rights(tx, user_id))
+    _refuse_own_limits(caller, before, body)
     _update(tx, before, body)
     caller.require_reach(rights(tx, user_id))
     _require_administrator(tx)
@@ -261,6 +263,7 @@ def caller_of(
     *,
     key_id: str | None = None,
     session_id: str | None = None,
+    grant_id: str | None = None,
     scopes: list[str] | None = None,
     expires_at: int | None = None,
     models: list[str] | None = None,
@@ -284,6 +287,7 @@ def caller_of(
         permissions=held if scopes is None else held & frozenset(scopes),
         key_id=key_id,
         session_id=session_id,
+        grant_id=grant_id,
         restricted=scopes is not None,
         expires_at=expires_at,
         models=None if models is None else frozenset(models),
@@ -332,6 +336,15 @@ def _update(tx: Transaction, before: User, body: UserPatch) -> None:
         _set_limits(tx, before.id, body.limits)
     if body.groups is not UNSET:
         groups.set_of(tx, before.id, body.groups)
+
+
+def _refuse_own_limits(caller: Caller, before: User, body: UserPatch) -> None:
+    """Whoever administers users without being an administrator sets no limits for themselves."""
+    if caller.role == "admin" or before.id != caller.user_id:
+        return
+    for field in ("tier", "limits"):
+        if getattr(body, field) not in {UNSET, getattr(before, field)}:
+            raise PermissionDenied(f"Only an administrator changes their own {field}.", field=field)
 
 
 def _set_permissions(tx: Transaction, user_id: str, *, granted: list[str], denied: list[str]) -> None:

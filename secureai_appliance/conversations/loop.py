@@ -105,16 +105,18 @@ class Loop:
         kit: Kit,
         clock: Clock,
         first_choice: ToolChoice | None = None,
+        *,
+        spend: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`start` makes a round. `first_choice`: `tool_choice` of the first one, where the request says nothing.
-
-        Raises UnprocessableEntity for what can't go with tools.
+        `spend` is told each round's tokens before the next. Raises UnprocessableEntity for what can't go with tools.
         """
         if (request.n or 1) > 1:
             raise UnprocessableEntity(
                 "An assistant with tools gives one answer: leave 'n' out.", field="n", constraint="supported"
             )
         self._start = start
+        self._spend = spend
         self._request = request
         self._kit = kit
         self._functions = kit.functions
@@ -297,6 +299,7 @@ class Loop:
         """Ask again with what the tools said; without tools after rounds enough, or when nothing new was called."""
         if (own := self._inner.usage) is not None:
             self._spent.append(own)
+            self._spend(own.total_tokens)
         self._counted = True
         self._inner.close()
         latest = self.runs[-len(self._calls) :]

@@ -13,7 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from secureai_appliance.conversations import messages
+from secureai_appliance.conversations import messages, remote_budget, remote_fields
 from secureai_appliance.conversations.answers import (
     AnswerMessage,
     ChatCompletion,
@@ -31,7 +31,7 @@ from secureai_appliance.conversations.answers import (
 )
 from secureai_appliance.conversations.logprobs import ChoiceLogprobs
 from secureai_appliance.conversations.messages import ChatRequest, SamplingFields
-from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, ClientGone, Comment
+from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, Budget, ClientGone, Comment
 from secureai_appliance.conversations.text_completions import (
     TextChoice,
     TextCompletion,
@@ -47,10 +47,6 @@ from secureai_appliance.models.remotes import Exchange, Remotes, TheirCount, gar
 
 _POLL = 0.05
 _SECONDS_BETWEEN_COMMENTS = 5.0
-# ours alone, or said anew for the other server
-_NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "assistant_id", "truncation", "store", "functions"})
-_NOT_FORWARDED |= {"chat_id", "metadata"}
-_NOT_FORWARDED |= {"function_call", "modalities", "audio", "prediction", "web_search_options"}
 
 Whole_co = TypeVar("Whole_co", covariant=True)
 Part_co = TypeVar("Part_co", bound=msgspec.Struct, covariant=True)
@@ -115,11 +111,15 @@ class Forwarded(Generic[Whole_co, Part_co]):
         clock: Clock,
         *,
         via: str,
+        budget: Budget | None = None,
     ) -> None:
         """`via`: that header of the client's request."""
         self.id = shape.id
         self.model = row.id
-        self.usage: Usage | None = None
+        self._told: Usage | None = None
+        self._budget = budget
+        self._afforded: dict[str, int] = {}
+        self._heard = 0
         self._remotes = remotes
         self._row = row
         self._shape = shape
@@ -133,6 +133,14 @@ class Forwarded(Generic[Whole_co, Part_co]):
         self._tell_at = 0.0
 
     @property
+    def usage(self) -> Usage | None:
+        """What the other server told; an estimate of what has come when it told nothing."""
+        if self._told is not None or not self._heard:
+            return self._told
+        prompt = remote_budget.tokens_of(self._shape.body(""))
+        return _counted(_Usage(prompt_tokens=prompt, completion_tokens=remote_budget.in_tokens(self._heard)))
+
+    @property
     def unfinished(self) -> Gathered:
         """Of a whole answer nothing comes before its end."""
         return Gathered()
@@ -141,6 +149,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
         """Send the request on, and wait a little for what a status can still tell: that it was refused."""
         streamed = bool(self._request.stream)
         if self._exchange is None:
+            self._afforded = remote_budget.afford(self._budget, self._shape.body(""), self._row.context_length or None)
             self._exchange = self._remotes.ask(self._row, self._shape.path, self._body, stream=streamed, via=self._via)
             if streamed:
                 self._receive(timeout)
@@ -165,7 +174,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
         answer = self._decode(body)
         if not answer.choices:
             raise garbled(self.model)
-        return self._shape.whole(answer, self.usage or _counted(_Usage()))
+        return self._shape.whole(answer, self._told or _counted(_Usage()))
 
     def close(self) -> None:
         """Stop wherever it stands: the other server sees a hang-up."""
@@ -178,7 +187,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
         return self._exchange
 
     def _body(self, their_name: str) -> dict[str, Any]:
-        body = self._shape.body(their_name)
+        body = self._shape.body(their_name) | self._afforded
         if self._request.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         return body
@@ -191,7 +200,7 @@ class Forwarded(Generic[Whole_co, Part_co]):
                 raise garbled(self.model) from None
             self._ended = True
             if self._request.counts_usage:
-                self._pending.append(self._shape.part(_Answer(), self.usage))
+                self._pending.append(self._shape.part(_Answer(), self._told))
             return
         if data is not None:
             answer = self._decode(data)
@@ -205,7 +214,8 @@ class Forwarded(Generic[Whole_co, Part_co]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
             raise garbled(self.model) from cause
         if answer.usage is not None:
-            self.usage = _counted(answer.usage)
+            self._told = _counted(answer.usage)
+        self._heard += sum(_size(choice) for choice in answer.choices)
         return answer
 
     def _comment(self) -> Comment | None:
@@ -227,7 +237,7 @@ class _ChatShape:
         self._created = created
 
     def body(self, their_name: str) -> dict[str, Any]:
-        return _known_fields(self._request, their_name)
+        return remote_fields.known(self._request, their_name)
 
     def whole(self, answer: _Answer, usage: Usage) -> ChatCompletion:
         return ChatCompletion(
@@ -284,7 +294,7 @@ class _TextShape:
         self._created = created
 
     def body(self, their_name: str) -> dict[str, Any]:
-        return _known_fields(self._request, their_name)
+        return remote_fields.known(self._request, their_name)
 
     def whole(self, answer: _Answer, usage: Usage) -> TextCompletion:
         return self.part(answer, usage)
@@ -305,7 +315,7 @@ class _TextShape:
 
 
 def chat(
-    remotes: Remotes, row: ModelRow, request: ChatRequest, clock: Clock, via: str
+    remotes: Remotes, row: ModelRow, request: ChatRequest, clock: Clock, *, via: str, budget: Budget | None = None
 ) -> Forwarded[ChatCompletion, Chunk]:
     """A chat completion. Raises what is wrong with the request itself, as for a local model."""
     require_kind(row, "chat")
@@ -315,11 +325,11 @@ def chat(
     _check_sampling(request)
     if request.truncation == "auto":
         raise messages.unsupported("truncation")  # only the other server can count its tokens
-    return Forwarded(remotes, row, _ChatShape(row, request, int(clock.now())), request, clock, via=via)
+    return Forwarded(remotes, row, _ChatShape(row, request, int(clock.now())), request, clock, via=via, budget=budget)
 
 
 def text(
-    remotes: Remotes, row: ModelRow, request: TextRequest, clock: Clock, via: str
+    remotes: Remotes, row: ModelRow, request: TextRequest, clock: Clock, *, via: str, budget: Budget | None = None
 ) -> Forwarded[TextCompletion, TextCompletion]:
     """A text completion, likewise."""
     require_kind(row, "chat")
@@ -328,7 +338,7 @@ def text(
     _check_sampling(request)
     if request.logprobs is not None:
         raise messages.unsupported("logprobs")
-    return Forwarded(remotes, row, _TextShape(row, request, int(clock.now())), request, clock, via=via)
+    return Forwarded(remotes, row, _TextShape(row, request, int(clock.now())), request, clock, via=via, budget=budget)
 
 
 def _check_sampling(request: SamplingFields) -> None:
@@ -336,24 +346,11 @@ def _check_sampling(request: SamplingFields) -> None:
     messages.sampling(request)
 
 
-def _known_fields(request: SamplingFields, their_name: str) -> dict[str, Any]:
-    """What the client said, as far as we know it, and nothing that it didn't say."""
-    said: dict[str, Any] = _without_nulls(msgspec.to_builtins(request))
-    body = {name: value for name, value in said.items() if name not in _NOT_FORWARDED}
-    for message in body.get("messages", ()):
-        message.setdefault("content", None)
-    return {"model": their_name, **body}
-
-
-def _without_nulls(value: Any, *, keep: bool = False) -> Any:
-    """`keep`: inside what is the client's own JSON (schemas), where null means something."""
-    if isinstance(value, dict):
-        return {
-            name: _without_nulls(inner, keep=keep or name in {"parameters", "schema"})
-            for name, inner in value.items()
-            if keep or inner is not None
-        }
-    return [_without_nulls(inner, keep=keep) for inner in value] if isinstance(value, list) else value
+def _size(choice: _Choice) -> int:
+    """Bytes of what the model said."""
+    said = choice.message or choice.delta or _Message()
+    calls = msgspec.json.encode(said.tool_calls) if said.tool_calls else b""
+    return len((choice.text + (said.content or "")).encode()) + len(calls)
 
 
 def _delta(delta: _Delta) -> Delta:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from secureai_appliance.conversations import remote_budget
 from secureai_appliance.conversations.embeddings import (
     Embedding,
     EmbeddingList,
@@ -16,7 +17,7 @@ from secureai_appliance.conversations.embeddings import (
     EmbeddingUsage,
     checked_inputs,
 )
-from secureai_appliance.conversations.running import ClientGone
+from secureai_appliance.conversations.running import Budget, ClientGone
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import require_kind
 from secureai_appliance.models.remotes import Remotes, TheirCount, garbled
@@ -39,11 +40,19 @@ class _Answer(msgspec.Struct):
 
 
 def embed(
-    remotes: Remotes, row: ModelRow, request: EmbeddingRequest, disconnected: Callable[[], bool], via: str
+    remotes: Remotes,
+    row: ModelRow,
+    request: EmbeddingRequest,
+    disconnected: Callable[[], bool],
+    *,
+    via: str,
+    budget: Budget | None = None,
 ) -> EmbeddingList:
     """The vectors as the other server makes them. Raises ClientGone as soon as the client is, or a Failure."""
     require_kind(row, "embedding")
     count = len(checked_inputs(row, request))
+    if budget is not None and budget.bounded:
+        budget.reserve(estimated(request), 0, 0)
 
     def body(their_name: str) -> dict[str, Any]:
         made: dict[str, Any] = {"model": their_name, "input": request.input, "encoding_format": "float"}
@@ -69,6 +78,11 @@ def embed(
         model=row.id,
         usage=EmbeddingUsage(prompt_tokens=used, total_tokens=used),
     )
+
+
+def estimated(request: EmbeddingRequest) -> int:
+    """About how many tokens the inputs have."""
+    return remote_budget.tokens_of({"input": request.input})
 
 
 def _encoded(vector: list[float], request: EmbeddingRequest) -> list[float] | str:

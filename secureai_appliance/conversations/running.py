@@ -21,8 +21,8 @@ _SECONDS_AMONG_SEVERAL = 0.02
 _SECONDS_BETWEEN_COMMENTS = 5.0
 # a cancelled one ends within two steps
 _PATIENCE_FOR_THE_END = 2.0
-# tokens that a limit has to leave an answer that asks for no number of them
-_LEAST_ANSWER = 256
+LEAST_ANSWER = 256
+"""Tokens that a limit has to leave an answer that asks for no number of them."""
 
 
 class ClientGone(Exception):
@@ -53,6 +53,11 @@ class Budget(Protocol):
 
     def reserve(self, prompt: int, least: int, most: int) -> int:
         """Room for an answer of `least` to `most` tokens to `prompt` tokens. Raises RateLimitExceeded."""
+        ...
+
+    @property
+    def bounded(self) -> bool:
+        """Whether they are limited at all."""
         ...
 
 
@@ -154,7 +159,7 @@ class Run:
         # choices of one prompt share it
         prompt = sum({id(request.prompt): len(request.prompt) for request in requests}.values())
         least = sum(
-            min(room, _LEAST_ANSWER) if request.max_tokens is None else room
+            min(room, LEAST_ANSWER) if request.max_tokens is None else room
             for request, room in zip(requests, rooms, strict=True)
         )
         granted = self._budget.reserve(prompt, least, sum(rooms))

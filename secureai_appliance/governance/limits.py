@@ -15,7 +15,7 @@ from typing import Literal
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.governance.tiers import MOST, Bounds
-from secureai_appliance.store import Reader, Transaction
+from secureai_appliance.store import Reader, Store
 
 MINUTE, DAY = 60, 24 * 3600
 OWNED = (Owned("limit_counters", "user_id", "delete"),)
@@ -156,8 +156,12 @@ class Limits:
 
     # --- kept over a restart
 
-    def persist(self, tx: Transaction) -> None:
-        """Write what has changed since the last time. Nothing is forgotten when the transaction fails."""
+    def persist(self, store: Store) -> None:
+        """Write what has changed since the last time, if anything has. Raises ServiceUnavailable, and forgets nothing
+        then.
+        """
+        if not self.changed:
+            return
         with self._lock:
             now = self._now()
             changed, self._changed = self._changed, set()
@@ -171,13 +175,15 @@ class Limits:
             ]
             self._forget_idle(now)
         try:
-            for user_id, name, index, used in rows:
-                # a user who is gone by now has no counters
-                tx.run(
-                    "INSERT OR REPLACE INTO limit_counters (user_id, window, place, used)"
-                    " SELECT id, ?, ?, ? FROM users WHERE id = ?",
-                    *(name, index, used, user_id),
-                )
+            # the commit too may fail, so that all of it stands here
+            with store.transaction() as tx:
+                for user_id, name, index, used in rows:
+                    # a user who is gone by now has no counters
+                    tx.run(
+                        "INSERT OR REPLACE INTO limit_counters (user_id, window, place, used)"
+                        " SELECT id, ?, ?, ? FROM users WHERE id = ?",
+                        *(name, index, used, user_id),
+                    )
         except BaseException:
             with self._lock:
                 self._changed |= changed
@@ -205,14 +211,9 @@ class Limits:
             user.requests -= 1
             user.completions -= completion
 
-    def _give_back(self, user_id: str, held: Held, amount: int = 1) -> None:
-        """Take `amount` back from windows that are still the ones it was counted in."""
+    def _give_back(self, user_id: str, held: Held) -> None:
         with self._lock:
-            user = self._users[user_id]
-            for window, index in held:
-                count = user.counts.get(window.name)
-                if count is not None and count.index == index:
-                    count.used = max(0, count.used - amount)
+            _take_back(self._users[user_id], held, 1)
             self._changed.add(user_id)
 
     def _reserve(self, user_id: str, bounds: Bounds, least: int, wanted: int) -> tuple[int, Held]:
@@ -237,11 +238,16 @@ class Limits:
             held = tuple((window, count.index) for window, count in zip(TOKENS, counts, strict=True))
         return granted, held
 
-    def _charge(self, user_id: str, amount: int) -> None:
+    def _settle(self, user_id: str, reserved: list[tuple[Held, int]], used: int) -> None:
+        """Count `used` tokens in place of what was reserved: each in the window that it was taken from."""
         with self._lock:
-            now = self._now()
+            user, now = self._users[user_id], self._now()
+            for held, amount in reserved:
+                kept = min(amount, used)
+                used -= kept
+                _take_back(user, held, amount - kept)
             for window in TOKENS:
-                self._count(self._users[user_id], window, now).used += amount
+                self._count(user, window, now).used += used
             self._changed.add(user_id)
 
     def _nearest(self, user_id: str, bounds: Bounds, completion: bool) -> Standing:
@@ -317,6 +323,14 @@ class Limits:
         self._changed -= set(idle)
 
 
+def _take_back(user: _User, held: Held, amount: int) -> None:
+    """Take `amount` from windows that are still the ones it was counted in."""
+    for window, index in held:
+        count = user.counts.get(window.name)
+        if count is not None and count.index == index:
+            count.used = max(0, count.used - amount)
+
+
 class Lease:
     """A request's place. `release` on every way out; more than once is harmless."""
 
@@ -326,8 +340,7 @@ class Lease:
         self._bounds = bounds
         self._completion = completion
         self._held = held
-        self._tokens: Held = ()
-        self._reserved = 0
+        self._reserved: list[tuple[Held, int]] = []
         self._open = True
 
     def nearest(self) -> Standing:
@@ -348,17 +361,19 @@ class Lease:
         granted, held = self._limits._reserve(
             self._user_id, self._bounds, min(prompt + least, smallest), min(prompt + most, smallest)
         )
-        self._tokens, self._reserved = held, self._reserved + granted
+        self._reserved.append((held, granted))
         return max(0, granted - prompt)
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited at all."""
+        return any(window.bound(self._bounds) is not None for window in TOKENS)
+
     def settle(self, used: int) -> None:
-        """The tokens that were really used: what was reserved beyond is given back, the rest is counted."""
-        held, self._tokens = self._tokens, ()
-        if held:
-            self._limits._give_back(self._user_id, held, self._reserved - used)
-        elif used:
-            self._limits._charge(self._user_id, used)
-        self._reserved = 0
+        """Tokens that were really used: what was reserved beyond is given back, what was not reserved is counted."""
+        reserved, self._reserved = self._reserved, []
+        if reserved or used:
+            self._limits._settle(self._user_id, reserved, used)
 
     def release(self) -> None:
         """The request is over."""

@@ -104,9 +104,7 @@ class Quotas:
 
     def persist(self) -> None:
         """Write the counters, if there is anything new. Raises ServiceUnavailable; nothing is forgotten then."""
-        if self.limits.changed:
-            with self._store.transaction() as tx:
-                self.limits.persist(tx)
+        self.limits.persist(self._store)
 
     def _overrides(self) -> dict[str, Overrides]:
         cached, overrides = self._cached

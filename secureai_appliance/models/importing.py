@@ -176,6 +176,8 @@ def sweep(store: Store, folder: DataFolder) -> None:
 
 def remove_file(folder: DataFolder, row: ModelRow) -> None:
     """Delete the file of a model whose row is gone. What can't be deleted now goes at the next start."""
+    if row.source == "remote":
+        return
     try:
         (folder.models / row.file).unlink(missing_ok=True)
     except OSError as cause:

@@ -16,17 +16,31 @@ class Budget:
         self._lease = lease
         self._quotas = quotas
         self._user_id = user_id
+        self._spent = 0
         exchange.on_close(self._settle)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the user's tokens are limited at all."""
+        return self._lease.counts_tokens
 
     def reserve(self, prompt: int, least: int, most: int) -> int:
         """Room for an answer of `least` to `most` tokens to `prompt` tokens. Raises RateLimitExceeded."""
         try:
             return self._lease.reserve(prompt, least, most)
         except Refused as refused:
+            if not self._spent:
+                # what one window refuses counts in none; after a first round there was a request
+                self._lease.give_back()
             self._quotas.tell(self._user_id, refused)
             self._exchange.standing = refused.standing
             raise exceeded(refused.standing.retry_after) from None
 
+    def spend(self, tokens: int) -> None:
+        """A round has ended and used so many: what was reserved for it beyond them is free again."""
+        self._lease.settle(tokens)
+        self._spent += tokens
+
     def _settle(self) -> None:
         metered = self._exchange.metered
-        self._lease.settle(metered.prompt_tokens + metered.completion_tokens)
+        self._lease.settle(max(0, metered.prompt_tokens + metered.completion_tokens - self._spent))

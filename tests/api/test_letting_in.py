@@ -66,6 +66,27 @@ def test_whoever_administers_users_lets_in_nobody_with_more_rights(api: Running)
     assert api.ask("POST", f"/api/v1/users/{make(api)}/sign-in-link", key=own).status == 201
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("tier", "enterprise"), ("limits", {"requests_per_minute": None}), ("limits", {})]
+)
+def test_whoever_administers_users_raises_everybodys_limits_but_their_own(api: Running, field: str, value: Any) -> None:
+    person = Person(api)
+    granted = {"permissions": {"granted": ["users:admin", "users:read"]}}
+    assert api.ask("PATCH", f"/api/v1/users/{person.id}", granted).status == 200
+    own, path = person.key(), f"/api/v1/users/{person.id}"
+    refused = api.ask("PATCH", path, {field: value}, key=own)
+    assert (refused.status, refused.json["error"]["message"]) == (
+        *(403, f"Only an administrator changes their own {field}."),
+    )
+    shown = api.ask("GET", path, key=own).json
+    assert (shown["tier"], shown["limits"]) == ("standard", None)
+    # the whole form, sent back as it was, changes nothing
+    assert api.ask("PATCH", path, {"name": "Ada", field: shown[field]}, key=own).status == 200
+    assert api.ask("PATCH", f"/api/v1/users/{make(api)}", {field: value}, key=own).status == 200
+    me = api.ask("GET", "/api/v1/me").json
+    assert api.ask("PATCH", f"/api/v1/users/{me['id']}", {"tier": me["tier"], "limits": None}).status == 200
+
+
 def test_no_link_for_a_disabled_or_missing_user(api: Running) -> None:
     user = make(api)
     api.ask("PATCH", f"/api/v1/users/{user}", {"disabled": True})

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
-from tests.support.limits import LIFTED, lift_limits
+from tests.support import limits
+from tests.support.limits import lift_limits
 from tests.support.running import Response, Running
 
 ROUTES = route_table()
@@ -81,8 +81,7 @@ def free(api: Running) -> Iterator[str]:
 
 
 def set_tier(api: Running, bounds: dict[str, Any]) -> None:
-    with api.appliance.store.transaction() as tx:
-        api.appliance.configs.patch(tx, SYSTEM, {"limits.tiers": {**LIFTED, "standard": bounds}})
+    limits.set_tier(api.appliance.store, api.appliance.configs, bounds)
 
 
 def test_the_request_over_the_limit_is_429_in_the_contracts_words(api: Running, free: str) -> None:
@@ -140,13 +139,18 @@ def test_nothing_is_held_when_everything_has_ended(api: Running) -> None:
     asked = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
     for body in (asked, asked | {"stream": True}, asked | {"n": 99}, asked | {"model": "none"}, b"{", None):
         api.ask("POST", "/api/v1/chat/completions", body, key=key)
-    limits = api.appliance.quotas.limits
+    counted = api.appliance.quotas.limits
     # the place is given back after the last byte, in the server's own thread
     for _ in range(1000):
-        if limits.running(user_id) == (0, 0):
+        if counted.running(user_id) == (0, 0):
             break
         api.ask("GET", "/healthz", key=None)
-    assert limits.running(user_id) == (0, 0)
+    assert counted.running(user_id) == (0, 0)
+
+
+def counts(api: Running, key: str) -> dict[str, int]:
+    windows = api.ask("GET", "/api/v1/me/limits", key=key).json["windows"]
+    return {window["name"]: window["used"] for window in windows}
 
 
 def test_tokens_are_limited_exactly_and_what_was_not_used_comes_back(api: Running, free: str) -> None:
@@ -157,6 +161,7 @@ def test_tokens_are_limited_exactly_and_what_was_not_used_comes_back(api: Runnin
     last = api.ask("POST", "/api/v1/chat/completions", asked | {"n": 2}, key=free)
     # what is left is less than an answer without a length has to have
     assert (last.status, last.headers["ratelimit-policy"]) == (429, '"tokens-day";q=120;w=86400')
+    assert counts(api, free)["completions-day"] == 1
     set_tier(api, {**few, "tokens_per_day": 400})
     cut = api.ask("POST", "/api/v1/chat/completions", asked | {"max_tokens": 280}, key=free)
     assert cut.status == 200

@@ -365,6 +365,28 @@ def test_a_user_sees_what_they_allowed_and_ends_it(api: Running, browser: dict[s
     assert len(audited(api, "authorization.revoked", mine["id"])) == 1
 
 
+@pytest.mark.parametrize("how", ["revoked", "reused", "client deleted"])
+def test_keys_that_were_made_with_a_token_end_with_its_grant(api: Running, browser: dict[str, str], how: str) -> None:
+    client = register(api, name="Maker", scopes=["keys:read", "keys:write", "models:read"])
+    code = client.code(browser, scope=None)
+    token = client.redeem(code).json["access_token"]
+    made = api.ask("POST", "/api/v1/keys", {"name": "made"}, key=token).json
+    again = api.ask("POST", "/api/v1/keys", {"name": "made by that"}, key=made["key"]).json
+    rotated = api.ask("POST", f"/api/v1/keys/{made['id']}/rotate", {"grace_seconds": 60}, key=token).json
+    secrets = [made["key"], again["key"], rotated["key"]]
+    assert all(works(api, secret) for secret in secrets)
+    if how == "revoked":
+        found = api.ask("GET", "/api/v1/me/authorizations?page_size=100", key=token).json["data"]
+        grant = next(entry["id"] for entry in found if entry["client_id"] == client.id)
+        assert api.ask("DELETE", f"/api/v1/me/authorizations/{grant}", key=token).status == 204
+        assert len(audited(api, "key.revoked", made["id"])) == 1
+    elif how == "reused":
+        refused(client.redeem(code), "invalid_grant")
+    else:
+        assert api.ask("DELETE", f"/api/v1/oauth/clients/{client.id}").status == 204
+    assert not any(works(api, secret) for secret in secrets)
+
+
 # clients
 
 

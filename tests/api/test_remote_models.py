@@ -366,6 +366,14 @@ def test_a_server_that_is_not_there_is_503_and_says_so(api: Running, tmp_path: P
     assert api.ask("DELETE", "/api/v1/models/nowhere").status == 204
 
 
+def test_a_remote_model_leaves_without_touching_a_file(
+    api: Running, server: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert add(api, server.url, "leaving").status == 201
+    assert api.ask("DELETE", "/api/v1/models/leaving").status == 204
+    assert not [record for record in caplog.records if "leaving" in record.getMessage()]
+
+
 def test_a_model_that_the_server_does_not_list_is_shown_as_failed(api: Running, server: Scripted) -> None:
     server.script = listing
     made = add(api, server.url, "typo", model="other")

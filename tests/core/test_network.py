@@ -85,6 +85,7 @@ def test_proxies_of_the_environment_are_not_used(server: Scripted, monkeypatch: 
         *("0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1"),
         *("100.100.100.200", "168.63.129.16", "::", "fe80::1", "ff02::1", "fd00:ec2::254", "fd20:ce::254"),
         *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"),
+        *("::169.254.169.254", "64:ff9b:1::a9fe:a9fe"),
     ],
 )
 def test_what_is_never_dialled_is_not_opened_by_an_exception(address: str) -> None:
@@ -103,6 +104,7 @@ def test_what_is_never_dialled_is_not_opened_by_an_exception(address: str) -> No
         (AddressPolicy(private=False), "::ffff:127.0.0.1", False),
         (AddressPolicy(private=False), "fd12::1", False),
         (AddressPolicy(private=False), "64:ff9b::7f00:1", False),
+        (AddressPolicy(private=False), "::127.0.0.1", False),
         (AddressPolicy(private=False), "203.0.113.7", True),
         (AddressPolicy(private=False, allow=networks(["10.1.0.0/16"])), "10.1.2.3", True),
         (AddressPolicy(private=False, allow=networks(["10.1.0.0/16"])), "10.2.2.3", False),

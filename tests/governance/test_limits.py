@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import pytest
 
+from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.governance.limits import Lease, Limits, Refused
 from secureai_appliance.governance.tiers import Bounds
-from secureai_appliance.store import Store
+from secureai_appliance.store import Store, Transaction
 from tests.support.clock import FakeClock
 from tests.support.rows import write_user
 
@@ -181,8 +185,7 @@ def test_counters_survive_a_restart_and_closed_windows_do_not(store: Store) -> N
     for _ in range(4):
         ask(first, FREE, completion=True)
     first.admit("usr-gone", FREE, completion=False)
-    with store.transaction() as tx:
-        first.persist(tx)
+    first.persist(store)
     assert not first.changed
     second = Limits(clock)
     with store.read() as db:
@@ -201,19 +204,27 @@ def test_counters_survive_a_restart_and_closed_windows_do_not(store: Store) -> N
     }  # fmt: skip
 
 
-def test_what_could_not_be_written_is_written_the_next_time(store: Store) -> None:
+class Refusing:
+    """A store whose commits fail."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._store.transaction() as tx:
+            yield tx
+            raise ServiceUnavailable("The disk is full.")
+
+
+def test_what_could_not_be_committed_is_written_the_next_time(store: Store) -> None:
     write_user(store, "ada")
     limits = Limits(FakeClock(BEGIN))
     ask(limits, FREE)
-    with pytest.raises(RuntimeError), store.transaction() as tx:
-        tx.run("DROP TABLE limit_counters")
-        try:
-            limits.persist(tx)
-        except Exception as error:
-            raise RuntimeError from error
+    with pytest.raises(ServiceUnavailable):
+        limits.persist(cast("Store", Refusing(store)))
     assert limits.changed
-    with store.transaction() as tx:
-        limits.persist(tx)
+    limits.persist(store)
     with store.read() as db:
         assert db.value("SELECT used FROM limit_counters WHERE window = 'requests-minute'") == 1
 
@@ -225,8 +236,7 @@ def test_users_who_are_gone_for_a_day_take_no_memory(store: Store) -> None:
         limits.admit(f"usr-{number}", FREE, completion=False).release()
     held = limits.admit("usr-held", FREE, completion=False)
     clock.advance(2 * 86_400)
-    with store.transaction() as tx:
-        limits.persist(tx)
+    limits.persist(store)
     assert set(limits._users) == {"usr-held"}
     held.release()
 
@@ -284,3 +294,28 @@ def test_what_is_larger_than_an_empty_window_takes_all_of_it() -> None:
     assert reserved(limits, 100, 2000, 2000)[1] == 900
     clock.advance(86_400)
     assert reserved(limits, 3000, 10, 10)[1] == 0
+
+
+def test_rounds_in_two_minutes_give_back_no_more_than_each_has_taken() -> None:
+    clock = FakeClock(BEGIN)
+    limits = Limits(clock)
+    lease, _ = reserved(limits, 100, 1, 500)
+    clock.advance(60)
+    lease.reserve(100, 1, 200)
+    other, _ = reserved(limits, 100, 1, 300)
+    other.settle(400)
+    # 900 were taken in two minutes, 50 used: of this minute only its own 300 come back
+    lease.settle(50)
+    assert (used(limits, TOKENS)["tokens-minute"], used(limits, TOKENS)["tokens-day"]) == (400, 450)
+
+
+def test_a_round_that_is_settled_leaves_room_for_the_next() -> None:
+    limits = Limits(FakeClock(BEGIN))
+    lease, _ = reserved(limits, 100, 800, 800)
+    with pytest.raises(Refused):
+        lease.reserve(100, 800, 800)
+    lease.settle(120)
+    assert lease.reserve(100, 700, 700) == 700
+    lease.settle(1200)
+    # what was used beyond the reservation counts too
+    assert used(limits, TOKENS)["tokens-minute"] == 1320

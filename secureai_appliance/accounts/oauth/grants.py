@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from secureai_appliance.accounts import keys
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound
@@ -61,8 +62,9 @@ def extend(tx: Transaction, grant_id: str, expires_at: int) -> None:
 
 
 def end(tx: Transaction, grant_id: str) -> bool:
-    """End every token of a grant, now; False when they have ended already."""
+    """End every token of a grant and the keys that were made with them, now; False when they have ended already."""
     now = tx.now()
+    keys.revoke_of_grant(tx, grant_id)
     return bool(
         tx.run(
             "UPDATE oauth_grants SET revoked_at = ?, updated_at = ? WHERE id = ? AND revoked_at IS NULL",

@@ -75,7 +75,7 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
 
     def start(asked: ChatRequest) -> Round:
         if row.source == "remote":
-            return remote.chat(parts.models.remotes, row, asked, parts.clock, request.via)
+            return remote.chat(parts.models.remotes, row, asked, parts.clock, via=request.via, budget=request.budget)
         return completions.start(parts.models, row, request.caller, asked, parts.clock, budget=request.budget)
 
     with ExitStack() as held:
@@ -88,7 +88,8 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
         if kit is None or assistant is None:
             completion = Answering(start(asked), turn, assistant_id)
         else:
-            loop = Loop(start, asked, kit, parts.clock, assistant.parameters.tool_choice)
+            choice = assistant.parameters.tool_choice
+            loop = Loop(start, asked, kit, parts.clock, choice, spend=_spender(request))
             completion = Answering(loop, turn, assistant_id, loop.turns)
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 
@@ -100,11 +101,15 @@ def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream 
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))
         completion = (
-            remote.text(parts.models.remotes, row, body, parts.clock, request.via)
+            remote.text(parts.models.remotes, row, body, parts.clock, via=request.via, budget=request.budget)
             if row.source == "remote"
             else text_completions.start(parts.models, row, request.caller, body, parts.clock, budget=request.budget)
         )
         return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
+
+
+def _spender(request: Request[Any, None]) -> Callable[[int], None]:
+    return (lambda _: None) if request.budget is None else request.budget.spend
 
 
 def _kit(request: Request[Any, None], row: ModelRow, assistant: Assistant) -> Kit | None:

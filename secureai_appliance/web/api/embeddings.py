@@ -23,9 +23,16 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
         if row.source == "remote":
             try:
                 answer = remote_embeddings.embed(
-                    parts.models.remotes, row, request.body, request.disconnected, request.via
+                    parts.models.remotes,
+                    row,
+                    request.body,
+                    request.disconnected,
+                    via=request.via,
+                    budget=request.budget,
                 )
-                return _counted(request, answer)
+                # a server that tells no counts does not make it free
+                used = answer.usage.prompt_tokens or remote_embeddings.estimated(request.body)
+                return _counted(request, answer, used)
             except ClientGone:
                 return Answer(CLIENT_CLOSED_REQUEST)
         handle = parts.models.embedding(row)
@@ -38,10 +45,10 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
             )
         except Abandoned:
             return Answer(CLIENT_CLOSED_REQUEST)
-    return _counted(request, answer)
+    return _counted(request, answer, answer.usage.prompt_tokens)
 
 
-def _counted(request: Request[EmbeddingRequest, None], answer: EmbeddingList) -> EmbeddingList:
-    request.metered.model, request.metered.prompt_tokens = answer.model, answer.usage.prompt_tokens
-    request.parts.metrics.tokens_embedded.labels(answer.model).inc(answer.usage.prompt_tokens)
+def _counted(request: Request[EmbeddingRequest, None], answer: EmbeddingList, used: int) -> EmbeddingList:
+    request.metered.model, request.metered.prompt_tokens = answer.model, used
+    request.parts.metrics.tokens_embedded.labels(answer.model).inc(used)
     return answer

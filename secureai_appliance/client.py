@@ -15,6 +15,7 @@ from secureai_appliance.store import ServeLock
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to listen on, where the server is here as well
 _CONNECT_SECONDS = 10.0
+_PIECE = 1024 * 1024
 
 
 def server_url(settings: Settings) -> str:
@@ -108,6 +109,17 @@ class Client:
         finally:
             connection.close()
         raise StartupError("The server ended the answer before it was complete.")
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """The bytes of a file, as they come. Raises Unreachable (also when it breaks off), Refused."""
+        connection, response = self._open("GET", path, None, {}, None)
+        try:
+            while piece := response.read(_PIECE):
+                yield piece
+        except (OSError, http.client.HTTPException) as cause:
+            raise self._broken(cause) from cause
+        finally:
+            connection.close()
 
     def _open(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: float | None

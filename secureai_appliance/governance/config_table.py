@@ -188,6 +188,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Bytes that a file may have that comes in parts. Less when the disk has no room for it.",
     ),
     Setting(
+        "uploads.max_document_bytes",
+        Annotated[int, Meta(ge=1, le=2**40)],
+        2 * 2**30,
+        "Bytes that a document may have that comes in parts or from a watched folder, and any upload of who may not "
+        "import models.",
+    ),
+    Setting(
         "uploads.open_per_user",
         Annotated[int, Meta(ge=0, le=1000)],
         8,

@@ -138,7 +138,7 @@ def create(tx: Transaction, caller: Caller, body: KnowledgeCreate, default_model
     _check_name(body.name)
     for column, value in (("name", body.name), ("slug", slug)):
         sharing.refuse_taken(tx, BASES, caller.user_id, column, value, visibility=body.visibility)
-    model = _model(tx, caller, body.embedding_model or default_model, body.chunking)
+    model = usable_model(tx, caller, body.embedding_model or default_model, body.chunking)
     base_id, now = new_id("kb"), tx.now()
     tx.run(
         "INSERT INTO knowledge_bases (id, owner_id, name, slug, description, visibility, created_at, updated_at)"
@@ -291,7 +291,7 @@ def _reshape(tx: Transaction, caller: Caller, base_id: str, body: KnowledgePatch
     chunking = wanted.chunking if body.chunking is UNSET else body.chunking
     model = wanted.embedding_model
     if body.embedding_model is not UNSET or body.chunking is not UNSET:
-        model = _model(tx, caller, model if body.embedding_model is UNSET else body.embedding_model, chunking)
+        model = usable_model(tx, caller, model if body.embedding_model is UNSET else body.embedding_model, chunking)
     if (model, chunking) == (wanted.embedding_model, wanted.chunking):
         return
     if building is not None:
@@ -334,7 +334,11 @@ def words_table(index_id: int) -> str:
     return f"words_{int(index_id)}"
 
 
-def _model(db: Reader, caller: Caller, name: str, chunking: Chunking) -> str:
+def usable_model(db: Reader, caller: Caller, name: str, chunking: Chunking) -> str:
+    """The id of a model that can embed documents that are cut so.
+
+    Raises NotFound, UnprocessableEntity, ValidationError.
+    """
     row = catalogue.find(db, name)
     require_kind(row, "embedding")
     caller.require_model(row.id, name)

@@ -5,10 +5,12 @@ A blob is seen once a document refers to it; what nobody refers to is swept.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from secureai_appliance.core.errors import Failure
 from secureai_appliance.store import Store, Transaction
 
 PIECE = 1024 * 1024
@@ -43,9 +45,31 @@ class BlobWriter:
                 self._put(tx, piece)
             del self._pending[:PIECE]
 
+    def discard(self) -> None:
+        """Take away what was written, when it becomes no document after all. What can't go now is swept later."""
+        if self._row_id is None:
+            return
+        with contextlib.suppress(Failure):
+            while not self._is_gone(self._row_id):
+                pass
+
+    def _is_gone(self, row_id: int) -> bool:
+        with self._store.transaction() as tx:
+            if tx.value("SELECT EXISTS (SELECT 1 FROM documents WHERE blob_id = ?)", row_id):
+                return True
+            remove(tx, row_id)
+            return not tx.value("SELECT EXISTS (SELECT 1 FROM blobs WHERE row_id = ?)", row_id)
+
+    @property
+    def pending(self) -> int:
+        """Bytes that are in memory still."""
+        return len(self._pending)
+
     def finish(self, tx: Transaction) -> int:
-        """Write what is left; the blob's number, for a document of the same transaction."""
-        self._put(tx, bytes(self._pending))
+        """Write what is left; the blob's number, for a document of this transaction or a later one."""
+        if self._pending or self._row_id is None:
+            self._put(tx, bytes(self._pending))
+            self._pending.clear()
         assert self._row_id is not None
         return self._row_id
 
@@ -57,6 +81,13 @@ class BlobWriter:
         tx.run("INSERT INTO blob_pieces (blob_id, number, bytes) VALUES (?, ?, ?)", row_id, self._pieces, piece)
         self._row_id = row_id
         self._pieces += 1
+
+
+def flush(store: Store, writers: Sequence[BlobWriter]) -> None:
+    """Write what is left of several files, in one transaction. Raises ServiceUnavailable."""
+    with store.transaction() as tx:
+        for writer in writers:
+            writer.finish(tx)
 
 
 def pieces(store: Store, blob_id: int) -> Iterator[bytes]:

@@ -172,14 +172,7 @@ def add(
 def _add(
     tx: Transaction, caller: Caller, base_id: str, file: NewFile, sealed: Callable[[str], bytes | None]
 ) -> Document:
-    there = tx.value("SELECT id FROM documents WHERE base_id = ? AND sha256 = ?", base_id, file.blob.sha256)
-    if there is not None:
-        raise Conflict(
-            f"The same bytes are in this knowledge base already: {there}.",
-            field="file",
-            constraint="unique",
-            details={"id": there},
-        )
+    refuse_known(tx, base_id, file.blob.sha256)
     document_id = _insert(tx, base_id, file, sealed)
     details: audit.Details = {
         "knowledge_base_id": base_id,
@@ -189,6 +182,31 @@ def _add(
     audit.record(tx, caller.actor, "document.uploaded", "document", document_id, details=details)
     _tell(tx, base_id, document_id, file, caller.user_id)
     return get(tx, caller, document_id)
+
+
+def refuse_known(db: Reader, base_id: str, sha256: str) -> None:
+    """Raise Conflict when the base has a document of these bytes."""
+    there = db.value("SELECT id FROM documents WHERE base_id = ? AND sha256 = ?", base_id, sha256)
+    if there is not None:
+        raise Conflict(
+            f"The same bytes are in this knowledge base already: {there}.",
+            field="file",
+            constraint="unique",
+            details={"id": there},
+        )
+
+
+def put(tx: Transaction, base_id: str, file: NewFile, user_id: str, *, waits: bool = True) -> str:
+    """Make a document of a file that its base has not, and have it indexed unless it is not to wait for that; its id.
+
+    Whoever calls it has looked after access and the audit log.
+    """
+    document_id = _insert(tx, base_id, file, lambda _: None)
+    if not waits:
+        tx.run("DELETE FROM ingest_jobs WHERE document_id = ?", document_id)
+        tx.run("UPDATE documents SET status = 'cancelled' WHERE id = ?", document_id)
+    _tell(tx, base_id, document_id, file, user_id)
+    return document_id
 
 
 def attach(tx: Transaction, base_id: str, file: NewFile) -> None:

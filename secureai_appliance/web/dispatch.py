@@ -29,7 +29,7 @@ from secureai_appliance.governance.audit import Actor
 from secureai_appliance.governance.audit import Outcome as AuditOutcome
 from secureai_appliance.governance.limits import Refused
 from secureai_appliance.governance.refusals import Refusal
-from secureai_appliance.web import body, idempotency, query, responses
+from secureai_appliance.web import body, idempotency, multipart, query, responses
 from secureai_appliance.web.answers import Outcome, Stream
 from secureai_appliance.web.budget import Budget
 from secureai_appliance.web.cookies import require_same_origin
@@ -165,7 +165,7 @@ class Dispatcher:
             exchange.on_close(lease.release)
             if route.limit == "completions":
                 exchange.budget = Budget(exchange, lease, self._parts.quotas, caller.user_id)
-        if isinstance(route.access, str):
+        if isinstance(route.access, str) and not (route.or_access and caller.may(route.or_access)):
             caller.require(route.access)
 
     def _note(self, exchange: Exchange, route: Route, action: str, actor: Actor) -> None:
@@ -243,7 +243,7 @@ class Dispatcher:
     def _body(self, exchange: Exchange, route: Route, ignored: list[str]) -> tuple[bytes, msgspec.Struct | None]:
         if exchange.method in {"GET", "HEAD"}:
             return b"", None
-        if route.multipart is not None:
+        if route.multipart is not None and (route.body is None or multipart.is_form(exchange.environ)):
             # the handler reads it piece by piece; only who may repeat it has it read twice
             return body.digest(exchange.environ) if HEADER in exchange.environ else b"", None
         raw = body.read(exchange.environ, route.max_body)

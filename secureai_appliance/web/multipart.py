@@ -18,7 +18,12 @@ _MOST_IN_A_FIELD = 8 * 1024
 class Sink(Protocol):
     """Where the bytes of a file go."""
 
-    def write(self, data: bytes | bytearray) -> None: ...
+    def write(self, data: bytes | bytearray, /) -> object: ...
+
+
+def is_form(environ: dict[str, Any]) -> bool:
+    """Whether the body says that it is such a form."""
+    return bool(parse_options_header(environ.get("CONTENT_TYPE", ""))[0] == TYPE)
 
 
 def read(environ: dict[str, Any], limit: int, begin: Callable[[str, str], Sink]) -> dict[str, str]:

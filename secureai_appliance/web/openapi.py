@@ -186,7 +186,8 @@ def _operation(route: Route, references: dict[type, Schema]) -> Schema:
         "responses": _responses(route, references),
     }
     if isinstance(route.access, str):
-        operation["description"] = f"Needs the permission `{route.access}`."
+        other = f" or `{route.or_access}`" if route.or_access else ""
+        operation["description"] = f"Needs the permission `{route.access}`{other}."
     if parameters := _parameters(route):
         operation["parameters"] = parameters
     if route.body is not None:
@@ -196,10 +197,9 @@ def _operation(route: Route, references: dict[type, Schema]) -> Schema:
         binary = {"schema": {"type": "string", "contentMediaType": route.raw}}
         operation["requestBody"] = {"required": True, "content": {route.raw: binary}}
     if route.multipart is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"multipart/form-data": {"schema": references[route.multipart]}},
-        }
+        content = operation.get("requestBody", {}).get("content", {})
+        form = {"multipart/form-data": {"schema": references[route.multipart]}}
+        operation["requestBody"] = {"required": True, "content": {**form, **content}}
     if route.deprecated:
         operation["deprecated"] = True
     return operation

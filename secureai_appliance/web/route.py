@@ -41,11 +41,13 @@ class Route:
     """A permission such as `keys:write`, or an Access."""
     summary: str
     tag: str = ""
+    or_access: str = ""
+    """Another permission that lets in as well as `access` does."""
     body: type[msgspec.Struct] | None = None
     raw: str = ""
     """The content type of a body that the handler takes as bytes (`request.raw`). Never together with `body`."""
     multipart: type[msgspec.Struct] | None = None
-    """The fields of a form with files, which the handler reads from the request itself. Never together with `body`."""
+    """The fields of a form with files, which the handler reads itself. With a `body`, JSON may come in its place."""
     form: bool = False
     """Takes `application/x-www-form-urlencoded` (`request.form`) instead of JSON. Never together with `body`."""
     oauth: bool = False

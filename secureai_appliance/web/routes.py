@@ -47,6 +47,7 @@ from secureai_appliance.governance.maintenance import Maintenance, MaintenancePu
 from secureai_appliance.governance.quotas import LimitState
 from secureai_appliance.governance.usage import UsagePage, UsageQuery
 from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, WebhookCreated, WebhookPatch
+from secureai_appliance.knowledge.arrivals import FromUpload, IntoBase
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, Uploaded
 from secureai_appliance.knowledge.search import Found, SearchRequest
@@ -59,6 +60,7 @@ from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import account, sign_in, welcome
 from secureai_appliance.web.admin import maintenance as maintenance_page
 from secureai_appliance.web.api import (
+    archives,
     assistants,
     auditlogs,
     authorizations,
@@ -133,11 +135,11 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/models/{id}", models.show, "models:read", "One model", "Models", answer=Model, openai=True, errors=(404,)),
         Route("GET", "/api/v1/models/{id}/queue", models.queue, "models:read", "How busy a model is", "Models", answer=models.Queue, errors=(404,)),
         Route("POST", "/api/v1/models", models.create, "models:write", "Import a model from the import folder, or add a remote one", "Models", body=ModelImport, example={"file": "Llama-3.2-3B-Instruct-Q4_K_M.gguf"}, answer=Model, status=201, streams=True, errors=(404, 409, 422, 503)),
-        Route("GET", "/api/v1/uploads", uploads.index, "models:write", "The caller's uploads", "Uploads", query=ListQuery, answer=Page[Upload]),
-        Route("POST", "/api/v1/uploads", uploads.create, "models:write", "Begin to upload a large file in parts", "Uploads", body=UploadCreate, example={"filename": "Llama-3.2-3B-Instruct-Q4_K_M.gguf", "size": 2019377696, "sha256": "0" * 64}, answer=Upload, status=201, writes=True, errors=(409, 413)),
-        Route("GET", "/api/v1/uploads/{id}", uploads.show, "models:write", "One upload; its offset also in `Upload-Offset`", "Uploads", answer=Upload, errors=(404,)),
-        Route("PATCH", "/api/v1/uploads/{id}", uploads.append, "models:write", "Add a part at `Upload-Offset`", "Uploads", raw=PART, answer=Upload, max_body=8 * MB, errors=(404, 409, 412, 413, 415, 422)),
-        Route("DELETE", "/api/v1/uploads/{id}", uploads.delete, "models:write", "Give an upload up", "Uploads", status=204, errors=(404, 412)),
+        Route("GET", "/api/v1/uploads", uploads.index, "knowledge:write", "The caller's uploads", "Uploads", or_access="models:write", query=ListQuery, answer=Page[Upload]),
+        Route("POST", "/api/v1/uploads", uploads.create, "knowledge:write", "Begin to upload a large file in parts", "Uploads", or_access="models:write", body=UploadCreate, example={"filename": "Llama-3.2-3B-Instruct-Q4_K_M.gguf", "size": 2019377696, "sha256": "0" * 64}, answer=Upload, status=201, writes=True, errors=(409, 413)),
+        Route("GET", "/api/v1/uploads/{id}", uploads.show, "knowledge:write", "One upload; its offset also in `Upload-Offset`", "Uploads", or_access="models:write", answer=Upload, errors=(404,)),
+        Route("PATCH", "/api/v1/uploads/{id}", uploads.append, "knowledge:write", "Add a part at `Upload-Offset`", "Uploads", or_access="models:write", raw=PART, answer=Upload, max_body=8 * MB, errors=(404, 409, 412, 413, 415, 422)),
+        Route("DELETE", "/api/v1/uploads/{id}", uploads.delete, "knowledge:write", "Give an upload up", "Uploads", or_access="models:write", status=204, errors=(404, 412)),
         Route("PATCH", "/api/v1/models/{id}", models.update, "models:write", "Change a model's aliases, pin and settings", "Models", body=ModelPatch, example={"aliases": {"add": ["gpt-5"]}, "pinned": True}, answer=Model, writes=True, errors=(404, 409, 412, 422)),
         Route("DELETE", "/api/v1/models/{id}", models.delete, "models:write", "Remove an imported model and its file", "Models", status=204, errors=(404, 409, 412, 422)),
         Route("POST", "/api/v1/models/{id}/load", models.load, "models:write", "Load a model now", "Models", answer=Model, streams=True, errors=(404, 503)),
@@ -148,6 +150,8 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/knowledge/{id}", knowledge.show, "knowledge:read", "One knowledge base, by its id or slug", "Knowledge", answer=KnowledgeBase, errors=(404,)),
         Route("PATCH", "/api/v1/knowledge/{id}", knowledge.update, "knowledge:write", "Change a knowledge base", "Knowledge", body=KnowledgePatch, example={"visibility": "everyone"}, answer=KnowledgeBase, writes=True, errors=(404, 409, 412, 422)),
         Route("DELETE", "/api/v1/knowledge/{id}", knowledge.delete, "knowledge:write", "Delete a knowledge base and all of its documents", "Knowledge", status=204, writes=True, errors=(404, 412)),
+        Route("POST", "/api/v1/knowledge/import", archives.create, "knowledge:write", "Make a knowledge base of an export", "Knowledge", body=archives.ImportUpload, multipart=archives.ImportForm, example={"upload_id": "upl-4fQxCq2mJ8sLw0ZbTnVd"}, answer=KnowledgeBase, status=201, streams=True, errors=(404, 409, 413, 415, 422, 503)),
+        Route("GET", "/api/v1/knowledge/{id}/export", archives.export, "knowledge:read", "A whole knowledge base as a zip file", "Knowledge", content_type=archives.TYPE, streams=True, errors=(404,)),
         Route("GET", "/api/v1/assistants", assistants.index, "assistants:read", "Assistants that the caller may use", "Assistants", query=AssistantQuery, answer=Page[Assistant]),
         Route("POST", "/api/v1/assistants", assistants.create, "assistants:write", "Make an assistant", "Assistants", body=AssistantCreate, example=_ASSISTANT, answer=Assistant, status=201, writes=True, errors=(409, 422)),
         Route("GET", "/api/v1/assistants/{id}", assistants.show, "assistants:read", "One assistant", "Assistants", answer=Assistant, errors=(404,)),
@@ -171,7 +175,7 @@ def route_table() -> tuple[Route, ...]:
 
         Route("POST", "/api/v1/knowledge/{id}/search", documents.find, "knowledge:read", "Find passages", "Knowledge", body=SearchRequest, example={"query": "How often is brake fluid changed?"}, answer=Found, unaudited="searches and changes nothing", errors=(404, 503)),
         Route("GET", "/api/v1/knowledge/{id}/documents", documents.index, "knowledge:read", "Documents of a knowledge base", "Documents", query=DocumentQuery, answer=Page[Document], errors=(404,)),
-        Route("POST", "/api/v1/knowledge/{id}/documents", documents.create, "knowledge:write", "Upload files into a knowledge base", "Documents", multipart=UploadForm, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),
+        Route("POST", "/api/v1/knowledge/{id}/documents", documents.create, "knowledge:write", "Upload files into a knowledge base", "Documents", body=FromUpload, multipart=UploadForm, example={"upload_id": "upl-4fQxCq2mJ8sLw0ZbTnVd"}, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),
         Route("GET", "/api/v1/knowledge/{id}/documents/{document_id}", documents.show, "knowledge:read", "One document", "Documents", answer=Document, errors=(404,)),
         Route("DELETE", "/api/v1/knowledge/{id}/documents/{document_id}", documents.delete, "knowledge:write", "Delete a document", "Documents", status=204, writes=True, errors=(404, 412)),
         Route("POST", "/api/v1/knowledge/{id}/documents/{document_id}/reindex", documents.reindex, "knowledge:write", "Read a document again", "Documents", answer=Document, writes=True, errors=(404,)),
@@ -179,7 +183,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/knowledge/{id}/documents/{document_id}/content", documents.content, "knowledge:read", "A document's original file", "Documents", content_type="application/octet-stream", errors=(404,)),
         Route("GET", "/api/v1/knowledge/{id}/documents/{document_id}/chunks", documents.chunks, "knowledge:read", "What can be found of a document", "Documents", query=ListQuery, answer=Page[Chunk], errors=(404,)),
         Route("GET", "/api/v1/documents", documents.index, "knowledge:read", "Documents of all knowledge bases that the caller may read", "Documents", query=DocumentQuery, answer=Page[Document], errors=(404,)),
-        Route("POST", "/api/v1/documents", documents.create, "knowledge:write", "Upload files into the knowledge base of the field `knowledge_base_id`", "Documents", multipart=BaseUploadForm, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),
+        Route("POST", "/api/v1/documents", documents.create, "knowledge:write", "Upload files into the knowledge base of the field `knowledge_base_id`", "Documents", body=IntoBase, multipart=BaseUploadForm, example={"upload_id": "upl-4fQxCq2mJ8sLw0ZbTnVd", "knowledge_base_id": "kb-4fQxCq2mJ8sLw0ZbTnVd"}, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),
         Route("GET", "/api/v1/documents/{document_id}", documents.show, "knowledge:read", "One document", "Documents", answer=Document, errors=(404,)),
         Route("DELETE", "/api/v1/documents/{document_id}", documents.delete, "knowledge:write", "Delete a document", "Documents", status=204, writes=True, errors=(404, 412)),
 

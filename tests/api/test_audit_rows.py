@@ -15,7 +15,7 @@ from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
 from tests.support import account_requests, webhook_requests
 from tests.support.audit import newest, rows
-from tests.support.knowledge import upload_file
+from tests.support.knowledge import form, upload_file, upload_form
 from tests.support.models import EMBEDDING
 from tests.support.oauth import CALLBACK, DEVICE_CODE, FORM, register, session_of
 from tests.support.running import Response, Running
@@ -142,6 +142,12 @@ def document_at_work(api: Running) -> str:
 def filling(api: Running) -> Callable[[], Response]:
     of = base(api)
     return lambda: upload_file(api, f"{of}/documents")
+
+
+def importing(api: Running) -> Callable[[], Response]:
+    exported = api.ask("GET", f"{base(api)}/export").body
+    body = form(("base.zip", exported, "application/zip"), name=random_text(8))
+    return lambda: upload_form(api, "/api/v1/knowledge/import", body)
 
 
 def filling_by_field(api: Running) -> Callable[[], Response]:
@@ -361,6 +367,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "PATCH /api/v1/knowledge/{id}": ("knowledge.updated", on(base, "PATCH", body={"description": "x"})),
     "DELETE /api/v1/knowledge/{id}": ("knowledge.deleted", on(base, "DELETE")),
     "POST /api/v1/knowledge/{id}/documents": ("document.uploaded", filling),
+    "POST /api/v1/knowledge/import": ("knowledge.imported", importing),
     "POST /api/v1/documents": ("document.uploaded", filling_by_field),
     "DELETE /api/v1/knowledge/{id}/documents/{document_id}": ("document.deleted", on(document, "DELETE")),
     "DELETE /api/v1/documents/{document_id}": ("document.deleted", on(document_by_itself, "DELETE")),

@@ -90,7 +90,8 @@ def test_a_form_that_is_none_is_refused(api: Running, base: str, body: bytes, st
 
 
 def test_something_else_than_a_form_is_415(api: Running, base: str) -> None:
-    assert api.ask("POST", f"{base}/documents", {"file": "x"}).status == 415
+    headers = {"Content-Type": "text/plain"}
+    assert api.ask("POST", f"{base}/documents", b"x", headers=headers).status == 415
 
 
 def test_an_upload_repeated_under_its_key_is_one_document(api: Running, base: str) -> None:

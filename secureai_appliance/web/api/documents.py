@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from secureai_appliance.core.errors import ValidationError
 from secureai_appliance.inference.embedder import Abandoned
 from secureai_appliance.knowledge import bases, blobs, documents, search
+from secureai_appliance.knowledge.arrivals import Arrivals, FromUpload, IntoBase
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, NewFile, Uploaded
 from secureai_appliance.knowledge.search import Found, SearchRequest
@@ -48,7 +49,19 @@ def index(request: Request[None, DocumentQuery]) -> Page[Document]:
         return documents.list_(db, request.caller, query)
 
 
-def create(request: Request[None, None]) -> Uploaded:
+def create(request: Request[FromUpload | None, None]) -> Uploaded:
+    """A form with files, or JSON with an upload."""
+    parts, body = request.parts, request.body
+    if body is None:
+        return _from_form(request)
+    most = parts.configs.value("uploads.max_document_bytes")
+    base_id = body.knowledge_base_id if isinstance(body, IntoBase) else request.path["id"]
+    added = Arrivals(parts.store, parts.uploads, parts.sealer, most).add(request.caller, base_id, body)
+    parts.ingest.wake()
+    return Uploaded(**msgspec.structs.asdict(added), documents=[added])
+
+
+def _from_form(request: Request[FromUpload | None, None]) -> Uploaded:
     """Files go into the store while they are read; they become documents together, at the end."""
     parts, caller = request.parts, request.caller
     if "id" in request.path:

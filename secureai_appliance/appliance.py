@@ -42,7 +42,7 @@ from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.inference.core_budget import CoreBudget
 from secureai_appliance.inference.engine import Engine
-from secureai_appliance.knowledge import bases, blobs
+from secureai_appliance.knowledge import bases, blobs, traces
 from secureai_appliance.knowledge.ingest import Ingest
 from secureai_appliance.models import catalogue, importing, uploads
 from secureai_appliance.models.bundled import place_bundled
@@ -73,6 +73,7 @@ _ROOMS = (
     uploads,
     chats,
     bases,
+    traces,
     prompts,
     tools,
     assistants,

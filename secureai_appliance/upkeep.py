@@ -17,7 +17,7 @@ from secureai_appliance.governance.limits import PERSIST_SECONDS
 from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
-from secureai_appliance.knowledge import blobs, index, vectors
+from secureai_appliance.knowledge import blobs, index, traces, vectors
 from secureai_appliance.models.registry import Models
 from secureai_appliance.models.uploads import Uploads
 from secureai_appliance.store import Store, upkeep
@@ -62,6 +62,7 @@ def jobs(
         Job("retention of deliveries", DAY, lambda: _retain_deliveries(store, clock, configs), first=10 * MINUTE),
         Job("titles of chats", TITLES_SECONDS, titles.step, first=TITLES_SECONDS),
         Job("retention of chats", DAY, lambda: _retain_chats(store, clock, configs), first=10 * MINUTE),
+        Job("retention of traces", DAY, lambda: _retain_traces(store, clock, configs), first=10 * MINUTE),
         Job("statistics of the file", DAY, lambda: upkeep.optimize(store), first=15 * MINUTE),
     ]
 
@@ -92,6 +93,11 @@ def _retain_chats(store: Store, clock: Clock, configs: Configs) -> bool:
         return False
     with store.transaction() as tx:
         return chats.retain(tx, int(clock.now() - days * DAY)) > 0
+
+
+def _retain_traces(store: Store, clock: Clock, configs: Configs) -> bool:
+    with store.transaction() as tx:
+        return traces.retain(tx, int(clock.now() - configs.value("knowledge.trace_days") * DAY)) > 0
 
 
 def _retain_usage(store: Store, clock: Clock, configs: Configs) -> None:

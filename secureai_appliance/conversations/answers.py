@@ -55,11 +55,14 @@ class ToolCall(msgspec.Struct, kw_only=True):
 
 
 class AnswerMessage(msgspec.Struct, kw_only=True):
-    """The model's message. `content` is null where there are only tool calls."""
+    """The model's message. `content` is null where there are only tool calls.
+
+    `refusal` takes its place where the answer has to be JSON and the documents say nothing.
+    """
 
     role: Literal["assistant"] = "assistant"
     content: str | None
-    refusal: None = None
+    refusal: str | None = None
     tool_calls: list[ToolCall] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -99,6 +102,45 @@ class Truncation(msgspec.Struct, kw_only=True):
     original_prompt_tokens: int
 
 
+class Citation(msgspec.Struct, kw_only=True):
+    """A source that the model was given: characters `start` to `end` of the document's text, which are `quote`.
+
+    `index` is the number under which the answer's text refers to it, `cited` whether it does. `page` is where the quote
+    begins; null in formats without pages. `score` from 0 to 1: how relevant it is to the question; null where the
+    document was taken as a whole.
+    """
+
+    index: int
+    cited: bool
+    knowledge_base_id: str
+    document_id: str
+    filename: str
+    page: int | None
+    heading: str
+    chunk_id: str
+    start: int
+    end: int
+    score: float | None
+    quote: str
+
+
+class Retrieved(msgspec.Struct, kw_only=True):
+    """What an answer was made from.
+
+    `outcome`: `passages`, the best ones; `document`, a document as a whole; `not_in_documents`: nothing reached
+    `min_score`, and no model was asked to answer all the same. `left_out`: passages for which the model's context had
+    no room. `trace_id`: see `/knowledge/{id}/traces/{trace_id}`; null when it could not be kept.
+    """
+
+    outcome: Literal["passages", "document", "not_in_documents"]
+    query: str
+    min_score: float
+    best_score: float | None
+    sources: int
+    left_out: int
+    trace_id: str | None
+
+
 class ChatCompletion(msgspec.Struct, kw_only=True):
     """The whole answer. `created` in Unix seconds. `chat_id`: the chat that it is kept in."""
 
@@ -112,6 +154,8 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     truncation: Truncation | msgspec.UnsetType = msgspec.UNSET
     chat_id: str | msgspec.UnsetType = msgspec.UNSET
     tool_runs: list[ToolRun] | msgspec.UnsetType = msgspec.UNSET
+    citations: list[Citation] | msgspec.UnsetType = msgspec.UNSET
+    retrieval: Retrieved | msgspec.UnsetType = msgspec.UNSET
 
 
 class FunctionDelta(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -135,6 +179,7 @@ class Delta(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    refusal: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
 
 
@@ -150,7 +195,8 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An event of a streamed answer. `usage` only where it was asked for, `truncation` in the first one.
 
-    `chat_id` is in each one of an answer that is kept in a chat.
+    `chat_id` is in each one of an answer that is kept in a chat; `citations` and `retrieval` in the one with the last
+    `finish_reason`, where knowledge was used.
     """
 
     id: str
@@ -163,6 +209,8 @@ class Chunk(msgspec.Struct, kw_only=True, omit_defaults=True):
     truncation: Truncation | msgspec.UnsetType = msgspec.UNSET
     chat_id: str | msgspec.UnsetType = msgspec.UNSET
     tool_runs: list[ToolRun] | msgspec.UnsetType = msgspec.UNSET
+    citations: list[Citation] | msgspec.UnsetType = msgspec.UNSET
+    retrieval: Retrieved | msgspec.UnsetType = msgspec.UNSET
 
 
 class Gathered:
@@ -183,13 +231,13 @@ class Gathered:
 
     def add(self, delta: Delta) -> None:
         """Put what a chunk adds to the rest."""
-        self._text.append(delta.content or "")
+        self._text.append(delta.content or delta.refusal or "")
         for part in delta.tool_calls or ():
             self._add_call(part)
 
     def take(self, message: AnswerMessage) -> None:
         """Put a whole message in."""
-        self._text.append(message.content or "")
+        self._text.append(message.content or message.refusal or "")
         self.tool_calls += message.tool_calls or []
 
     def _add_call(self, part: ToolCallDelta) -> None:

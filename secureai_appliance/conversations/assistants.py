@@ -14,7 +14,13 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.accounts.sharing import Shareable, Visibility
 from secureai_appliance.accounts.shelf import Name, Possession, Shares, Shelf, ShelfQuery, Slug, json_text, slug_of
 from secureai_appliance.conversations import messages, structured
-from secureai_appliance.conversations.messages import ChatRequest, Message, ResponseFormat, SamplingParameters
+from secureai_appliance.conversations.messages import (
+    ChatRequest,
+    Message,
+    ResponseFormat,
+    Retrieval,
+    SamplingParameters,
+)
 from secureai_appliance.conversations.toolbox import registry
 from secureai_appliance.core.errors import Conflict, NotFound, UnprocessableEntity, ValidationError
 from secureai_appliance.knowledge.bases import BASES
@@ -36,6 +42,7 @@ class AssistantParameters(SamplingParameters, forbid_unknown_fields=True, omit_d
     tool_choice: Literal["auto", "required", "none"] | None = None
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    retrieval: Retrieval | None = None
 
 
 class AssistantCreate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

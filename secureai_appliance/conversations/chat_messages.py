@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from secureai_appliance.conversations import chat_search
-from secureai_appliance.conversations.answers import ToolCall, Usage
+from secureai_appliance.conversations.answers import Citation, ToolCall, Usage
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict
 from secureai_appliance.core.ids import new_id
@@ -24,7 +24,8 @@ MessageEnd = Literal["stop", "length", "tool_calls", "cancelled", "interrupted",
 class ChatMessage(msgspec.Struct, kw_only=True):
     """One message of a chat. `content` is null where there are only tool calls.
 
-    `usage`, `finish_reason` and `completion_id` are those of an answer, null for what was said to the model.
+    `citations`, `usage`, `finish_reason` and `completion_id` are those of an answer, null for what was said to the
+    model; `citations` also where no knowledge was used.
     """
 
     id: str
@@ -33,7 +34,7 @@ class ChatMessage(msgspec.Struct, kw_only=True):
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
-    citations: list[dict[str, Any]] | None = None
+    citations: list[Citation] | None = None
     usage: Usage | None = None
     finish_reason: MessageEnd | None = None
     completion_id: str | None = None
@@ -48,7 +49,7 @@ class NewMessage(msgspec.Struct, kw_only=True):
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
-    citations: list[dict[str, Any]] | None = None
+    citations: list[Citation] | None = None
     usage: Usage | None = None
     finish_reason: MessageEnd | None = None
     completion_id: str | None = None

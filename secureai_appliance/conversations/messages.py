@@ -145,11 +145,27 @@ class SamplingFields(SamplingParameters, kw_only=True):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
+class Retrieval(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """How an answer is made from documents; what is left out is up to the appliance.
+
+    `min_score` (0 to 1): how relevant a passage must be. `scope`: the best passages, a document as a whole (as a
+    summary needs it), or, with `auto`, what the question asks for. `document_ids`: only these. `when_missing`: what
+    happens when nothing is relevant; to ask the model all the same is usual where it has tools.
+    """
+
+    top_k: Annotated[int, Meta(ge=1, le=50)] | None = None
+    mode: Literal["hybrid", "vector", "keyword"] | None = None
+    min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    scope: Literal["auto", "passages", "document"] | None = None
+    document_ids: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
+    when_missing: Literal["say_so", "ask_model"] | None = None
+
+
 class ChatRequest(SamplingFields, kw_only=True):
     """`POST /chat/completions`. Fields that are not here are ignored and named in `X-SecureAI-Ignored`.
 
     `chat_id`: the chat that goes on, with `messages` behind those that it has. `store`: keep the conversation in a new
-    chat, with `metadata`.
+    chat, with `metadata`. `knowledge_base_ids`: bases (ids or slugs) to answer from, in place of the assistant's.
     """
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=10_000)]
@@ -167,6 +183,10 @@ class ChatRequest(SamplingFields, kw_only=True):
     function_call: Any = None
     store: bool | None = None
     chat_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    knowledge_base_ids: (
+        Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(max_length=50)] | None
+    ) = None
+    retrieval: Retrieval | None = None
     metadata: Metadata | None = None
     modalities: list[str] | None = None
     audio: Any = None
@@ -288,6 +308,13 @@ def for_template(messages: list[Message]) -> list[dict[str, Any]]:
             called |= {call.id: call.function.name for call in message.tool_calls}
         made.append(shown)
     return made
+
+
+def plain_text(message: Message) -> str:
+    """The text of a message; '' where there is none. Nothing is refused: see `for_template`."""
+    if isinstance(message.content, list):
+        return "".join(part.text or "" for part in message.content)
+    return message.content or ""
 
 
 def _result(where: str, message: Message, called: dict[str, str]) -> dict[str, Any]:

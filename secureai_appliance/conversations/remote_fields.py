@@ -10,7 +10,7 @@ from secureai_appliance.conversations.messages import SamplingFields
 
 # ours alone, or said anew for the other server
 _NOT_FORWARDED = frozenset({"model", "stream", "stream_options", "assistant_id", "truncation", "store", "functions"})
-_NOT_FORWARDED |= {"chat_id", "metadata"}
+_NOT_FORWARDED |= {"chat_id", "metadata", "knowledge_base_ids", "retrieval"}
 _NOT_FORWARDED |= {"function_call", "modalities", "audio", "prediction", "web_search_options"}
 
 

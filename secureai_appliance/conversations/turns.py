@@ -16,7 +16,7 @@ import msgspec
 
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations import chat_messages, chats, messages
-from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Gathered, ToolCall, Usage
+from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Citation, Gathered, ToolCall, Usage
 from secureai_appliance.conversations.chat_messages import MOST_MESSAGES, ChatMessage, MessageEnd, NewMessage
 from secureai_appliance.conversations.messages import ChatRequest, Message
 from secureai_appliance.conversations.running import ClientGone, Comment
@@ -150,12 +150,20 @@ class Turn:
             self._turns.enter(chat_id)
         self.chat_id = chat_id
 
-    def finish(self, answer: Gathered, reason: MessageEnd, usage: Usage | None, steps: Sequence[Message] = ()) -> None:
+    def finish(
+        self,
+        answer: Gathered,
+        reason: MessageEnd,
+        usage: Usage | None,
+        steps: Sequence[Message] = (),
+        citations: list[Citation] | None = None,
+    ) -> None:
         """Write the answer and the steps on the way to it; nothing when the chat was deleted meanwhile."""
         message = NewMessage(
             role="assistant",
             content=answer.content,
             tool_calls=answer.tool_calls or None,
+            citations=citations,
             usage=usage,
             finish_reason=reason,
             completion_id=self._completion.id,
@@ -205,7 +213,14 @@ class Unkept:
         """Remember which one it is."""
         self._completion = completion
 
-    def finish(self, _: Gathered, reason: MessageEnd, usage: Usage | None, __: Sequence[Message] = ()) -> None:
+    def finish(
+        self,
+        _: Gathered,
+        reason: MessageEnd,
+        usage: Usage | None,
+        __: Sequence[Message] = (),
+        ___: list[Citation] | None = None,
+    ) -> None:
         """Tell of it. That this can't be stored is no reason to refuse the answer."""
         if reason in _COMPLETE:
             try:
@@ -226,10 +241,15 @@ class Answering:
         turn: Turn | Unkept,
         assistant_id: str | None = None,
         steps: Sequence[Message] = (),
+        citations: Callable[[], list[Citation] | None] = lambda: None,
     ) -> None:
-        """`steps`: calls and results of tools on the way to the answer; the list grows until it is there."""
+        """`steps`: calls and results of tools on the way to the answer; the list grows until it is there.
+
+        `citations`: what the answer rests on, as far as it has come.
+        """
         self._assistant_id = assistant_id
         self._steps = steps
+        self._citations = citations
         self.id = completion.id
         self.model = completion.model
         self._completion = completion
@@ -306,7 +326,7 @@ class Answering:
             self._turn.close()
 
     def _finish(self, answer: Gathered, reason: MessageEnd) -> None:
-        self._turn.finish(answer, reason, self.usage, self._steps)
+        self._turn.finish(answer, reason, self.usage, self._steps, self._citations())
         self._finished = True
 
     def _mark(self, answer: ChatCompletion | Chunk) -> None:

@@ -106,6 +106,27 @@ SETTINGS: tuple[Setting, ...] = (
         "text-embedding-3-small",
         "Model or alias that new knowledge bases are embedded with when they name none.",
     ),
+    Setting(
+        "knowledge.min_score",
+        Annotated[float, Meta(ge=0, le=1)],
+        0.4,
+        "How relevant a passage has to be to answer from, where a request does not say; below, the answer is that the "
+        "documents do not say it. Higher: fewer answers from what has little to do with the question, and more "
+        "questions unanswered.",
+    ),
+    Setting(
+        "knowledge.not_found_text",
+        Annotated[str, Meta(min_length=1, max_length=1000)],
+        "I found nothing about this in the documents.",
+        "What is answered when nothing in the documents is relevant to a question.",
+        free_text=True,
+    ),
+    Setting(
+        "knowledge.trace_days",
+        Annotated[int, Meta(ge=1, le=3650)],
+        30,
+        "Days after which it is forgotten how the passages of an answer were found.",
+    ),
     Setting("limits.tiers", Tiers, Tiers(), "How much each tier allows; null: no limit."),
     Setting(
         "maintenance.enabled",

@@ -17,7 +17,7 @@ from msgspec import Meta
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import ServiceUnavailable
-from secureai_appliance.knowledge import bases, embedding, index, vectors
+from secureai_appliance.knowledge import bases, embedding, index, relevance, vectors
 from secureai_appliance.knowledge.bases import BASES, Index
 from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.knowledge.vectors import Condition, Hit
@@ -86,6 +86,8 @@ class Result(msgspec.Struct, kw_only=True):
     score: float
     similarity: float | None
     """The cosine between query and passage; null where the vectors did not find it."""
+    relevance: float | None
+    """From 0 to 1: whether it has to do with the query at all, by meaning or by words; null without `explain`."""
     ranks: Ranks
 
 
@@ -103,7 +105,7 @@ class Cut(msgspec.Struct, kw_only=True):
     chunk_id: str
     document_id: str
     score: float
-    reason: Literal["duplicate", "per_document", "top_k", "min_score"]
+    reason: Literal["duplicate", "per_document", "top_k", "min_score", "budget"]
 
 
 class Trace(msgspec.Struct, kw_only=True):
@@ -231,8 +233,11 @@ def _search(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRe
     scored = [each for each in scored if each.row_id in rows]
     kept, cut = _choose(scored, rows, body)
     cosines = {hit.row_id: hit.score for hit in legs.vector}
+    data = [_result(each, rows[each.row_id], cosines.get(each.row_id)) for each in kept]
+    if body.explain:
+        _judge(db, places, data, words, query.weight if query.vectors else 0.0)
     return Found(
-        data=[_result(each, rows[each.row_id], cosines.get(each.row_id)) for each in kept],
+        data=data,
         trace=Trace(
             terms=words,
             embedding_models=list(query.vectors),
@@ -351,6 +356,16 @@ def _choose(scored: Sequence[_Scored], rows: dict[int, _Row], body: SearchReques
     return kept + spare[:room], cut
 
 
+def _judge(
+    db: Reader, places: Sequence[_Place], data: Sequence[Result], words: Sequence[Sequence[str]], trust: float
+) -> None:
+    telling = relevance.telling(words) or words
+    weighed = relevance.weights(db, [place.index for place in places], telling)
+    for each in data:
+        text = f"{each.filename}\n{each.heading}\n{each.text}"
+        each.relevance = _rounded(relevance.relevance(telling, weighed, text, each.similarity, trust))
+
+
 def _candidates(hits: Sequence[Hit], rows: dict[int, _Row]) -> list[Candidate]:
     return [
         Candidate(
@@ -374,6 +389,7 @@ def _result(each: _Scored, row: _Row, cosine: float | None) -> Result:
         text=row.text,
         score=_rounded(each.score),
         similarity=None if cosine is None else _rounded(cosine),
+        relevance=None,
         ranks=Ranks(vector=each.vector_rank, keyword=each.keyword_rank),
     )
 

@@ -51,6 +51,7 @@ from secureai_appliance.knowledge.arrivals import FromUpload, IntoBase
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, Uploaded
 from secureai_appliance.knowledge.search import Found, SearchRequest
+from secureai_appliance.knowledge.traces import StoredTrace
 from secureai_appliance.models.catalogue import Model, ModelPage
 from secureai_appliance.models.changes import ModelPatch
 from secureai_appliance.models.importing import ModelImport
@@ -174,6 +175,7 @@ def route_table() -> tuple[Route, ...]:
         Route("POST", "/api/v1/prompts/{id}/render", prompts.render, "prompts:read", "Fill in a prompt's variables", "Prompts", body=PromptRender, example={"variables": {"part": "brake pads", "car": "2019 Honda Civic"}}, answer=RenderedPrompt, unaudited="changes nothing", errors=(404, 422)),
 
         Route("POST", "/api/v1/knowledge/{id}/search", documents.find, "knowledge:read", "Find passages", "Knowledge", body=SearchRequest, example={"query": "How often is brake fluid changed?"}, answer=Found, unaudited="searches and changes nothing", errors=(404, 503)),
+        Route("GET", "/api/v1/knowledge/{id}/traces/{trace_id}", knowledge.trace, "knowledge:read", "How the passages of an answer of one's own were found", "Knowledge", query=OthersQuery, answer=StoredTrace, errors=(404,)),
         Route("GET", "/api/v1/knowledge/{id}/documents", documents.index, "knowledge:read", "Documents of a knowledge base", "Documents", query=DocumentQuery, answer=Page[Document], errors=(404,)),
         Route("POST", "/api/v1/knowledge/{id}/documents", documents.create, "knowledge:write", "Upload files into a knowledge base", "Documents", body=FromUpload, multipart=UploadForm, example={"upload_id": "upl-4fQxCq2mJ8sLw0ZbTnVd"}, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),
         Route("GET", "/api/v1/knowledge/{id}/documents/{document_id}", documents.show, "knowledge:read", "One document", "Documents", answer=Document, errors=(404,)),

@@ -67,6 +67,56 @@ def test_what_one_user_puts_in_changes_nothing_that_the_other_is_shown(
     assert not [document for document in my_ids if document in shown]
 
 
+def answers(api: Running, key: str, base: str) -> dict[str, Any]:
+    """What a user's questions are answered with, whole and kept, and how it was found."""
+    seen: dict[str, Any] = {}
+    base_id = base.rpartition("/")[2]
+    for query in (*QUERIES, "Summarise the documents."):
+        body = {
+            **{"model": "gpt-4", "temperature": 0, "max_tokens": 2, "store": True, "knowledge_base_ids": [base_id]},
+            "messages": [{"role": "user", "content": query}],
+        }
+        answer = api.ask("POST", "/api/v1/chat/completions", body, key=key).json
+        trace = api.ask("GET", f"{base}/traces/{answer['retrieval']['trace_id']}", key=key).json
+        kept = api.ask("GET", f"/api/v1/chats/{answer['chat_id']}/messages", key=key).json["data"]
+        seen[query] = {
+            "citations": answer["citations"],
+            "kept": kept[1]["citations"],
+            "retrieval": {**answer["retrieval"], "trace_id": ""},
+            "trace": {name: trace[name] for name in ("sources", "search", "outcome", "best_score", "room_tokens")},
+        }
+        seen[f"{query} by the other"] = trace["id"], answer["chat_id"]
+    return seen
+
+
+def test_no_answer_citation_chat_or_trace_of_one_shows_the_other(api: Running, two: list[tuple[str, str]]) -> None:
+    (mine, my_base), (theirs, their_base) = two
+    fill(api, mine, my_base, texts(11, "mine11"))
+    first = answers(api, mine, my_base)
+    fill(api, theirs, their_base, [*texts(12, "theirs12"), "secret12 of theirs"])
+    again, other = answers(api, mine, my_base), answers(api, theirs, their_base)
+    for query in (*QUERIES, "Summarise the documents."):
+        assert again[query] == first[query]
+        assert again[query]["kept"] == again[query]["citations"]
+        shown = str(other[query])
+        assert "mine" not in shown
+        assert not [each["document_id"] for each in first[query]["citations"] if each["document_id"] in shown]
+        # and what is one's own is nobody else's, wherever it is looked for
+        trace, chat = first[f"{query} by the other"]
+        for base in (my_base, their_base):
+            assert api.ask("GET", f"{base}/traces/{trace}", key=theirs).status == 404
+        assert api.ask("GET", f"/api/v1/chats/{chat}", key=theirs).status == 404
+    base_id = my_base.rpartition("/")[2]
+    body = {"model": "gpt-4", "messages": [{"role": "user", "content": "x"}], "knowledge_base_ids": [base_id]}
+    assert api.ask("POST", "/api/v1/chat/completions", body, key=theirs).status == 404
+    document = api.ask("GET", f"{my_base}/documents", key=mine).json["data"][0]["id"]
+    body["knowledge_base_ids"] = [their_base.rpartition("/")[2]]
+    answer = api.ask(
+        "POST", "/api/v1/chat/completions", {**body, "retrieval": {"document_ids": [document]}}, key=theirs
+    ).json
+    assert (answer["citations"], answer["retrieval"]["outcome"]) == ([], "not_in_documents")
+
+
 def test_nothing_of_the_others_base_is_reached_by_its_ids(api: Running, two: list[tuple[str, str]]) -> None:
     (mine, my_base), (theirs, their_base) = two
     document = upload_file(api, f"{my_base}/documents", key=mine).json["id"]

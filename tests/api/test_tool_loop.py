@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,56 +14,7 @@ from tests.support.audit import newest, rows
 from tests.support.people import Person, person
 from tests.support.running import Response, Running
 from tests.support.scripted import Heard, Line, Scripted, scripted
-
-USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-Say = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"id": new_id("call"), "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
-
-
-def calls(*made: dict[str, Any]) -> dict[str, Any]:
-    return {"role": "assistant", "content": None, "tool_calls": list(made)}
-
-
-def text(said: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": said}
-
-
-class Model:
-    """A model whose answers a test makes; `asked` has every request."""
-
-    def __init__(self) -> None:
-        self.say: Say = lambda _: text("Hello.")
-        self.asked: list[dict[str, Any]] = []
-
-    def __call__(self, heard: Heard, line: Line) -> None:
-        if heard.method == "GET":
-            line.answer_json(200, {"data": []})
-            return
-        body = heard.json
-        self.asked.append(body)
-        message = self.say(body)
-        reason = "tool_calls" if message.get("tool_calls") else "stop"
-        choice: dict[str, Any] = {"index": 0, "finish_reason": reason}
-        if not body.get("stream"):
-            line.answer_json(200, {"choices": [{**choice, "message": message}], "usage": USAGE})
-            return
-        parts = [{**made, "index": at} for at, made in enumerate(message.get("tool_calls") or [])]
-        delta = {"role": "assistant", "content": message["content"], **({"tool_calls": parts} if parts else {})}
-        line.events(
-            {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
-            {"choices": [{**choice, "delta": {}}]},
-            {"choices": [], "usage": USAGE},
-            "[DONE]",
-        )
-
-
-def last(body: dict[str, Any]) -> dict[str, Any]:
-    """The newest message."""
-    newest_message: dict[str, Any] = body["messages"][-1]
-    return newest_message
+from tests.support.scripted_model import Model, call, calls, last, text
 
 
 @pytest.fixture(scope="module")

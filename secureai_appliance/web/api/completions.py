@@ -11,13 +11,17 @@ import msgspec
 from secureai_appliance.conversations import assistants, completions, remote, text_completions
 from secureai_appliance.conversations.answers import ChatCompletion, Usage
 from secureai_appliance.conversations.assistants import Assistant
+from secureai_appliance.conversations.grounded import Grounded, NotFoundAnswer
+from secureai_appliance.conversations.grounding import Ground, Grounding, bases_of
 from secureai_appliance.conversations.loop import Kit, Loop, Round
-from secureai_appliance.conversations.messages import ChatRequest
+from secureai_appliance.conversations.messages import ChatRequest, Message, refuse_unsupported
+from secureai_appliance.conversations.room import room_of
 from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.toolbox.registry import SHELF, Tool
-from secureai_appliance.conversations.turns import Answering
+from secureai_appliance.conversations.turns import Answering, Completing, Turn
 from secureai_appliance.core.errors import NotFound
+from secureai_appliance.inference.embedder import Abandoned
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.web.answers import Answer, Stream
@@ -85,13 +89,55 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
         asked = assistants.applied(assistant, turn.request)
         # tools of the request are the client's to call
         kit = None if assistant is None or body.tools else _kit(request, row, assistant)
-        if kit is None or assistant is None:
-            completion = Answering(start(asked), turn, assistant_id)
+        try:
+            ground = _ground(request, row, assistant, asked, kept=isinstance(turn, Turn))
+        except Abandoned:
+            return Answer(CLIENT_CLOSED_REQUEST)
+        asked = asked if ground is None else ground.request
+        completion: Completing
+        steps: list[Message] = []
+        if ground is not None and ground.is_empty and not _asks_all_the_same(asked, kit):
+            refuse_unsupported(asked)
+            completion = NotFoundAnswer(row.id, asked, parts.configs.value("knowledge.not_found_text"), parts.clock)
+        elif kit is None or assistant is None:
+            completion = start(asked)
         else:
             choice = assistant.parameters.tool_choice
-            loop = Loop(start, asked, kit, parts.clock, choice, spend=_spender(request))
-            completion = Answering(loop, turn, assistant_id, loop.turns)
-        return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
+            completion = loop = Loop(start, asked, kit, parts.clock, choice, spend=_spender(request))
+            steps = loop.turns
+        if ground is None:
+            answering = Answering(completion, turn, assistant_id, steps)
+        else:
+            grounded = Grounded(completion, ground, asked)
+            answering = Answering(grounded, turn, assistant_id, steps, grounded.citations)
+        return _answer(request, answering, answering.whole, held, streamed=bool(body.stream))
+
+
+def _ground(
+    request: Request[ChatRequest, None], row: ModelRow, assistant: Assistant | None, asked: ChatRequest, *, kept: bool
+) -> Ground | None:
+    """What the answer rests on, where it is to be made from documents."""
+    parts, caller = request.parts, request.caller
+    with parts.store.read() as db:
+        base_ids = bases_of(db, caller, asked, assistant)
+    if base_ids is None:
+        return None
+
+    def used(model: str, tokens: int) -> None:
+        parts.metrics.tokens_embedded.labels(model).inc(tokens)
+
+    grounding = Grounding(
+        *(parts.store, parts.models, parts.configs.values(), caller), abandoned=request.disconnected, used=used
+    )
+    return grounding.ground(asked, base_ids, room_of(parts.models, row, asked), kept=kept)
+
+
+def _asks_all_the_same(asked: ChatRequest, kit: Kit | None) -> bool:
+    """Whether the model is asked though the documents say nothing: tools may know."""
+    chosen = None if asked.retrieval is None else asked.retrieval.when_missing
+    if chosen is None:
+        return kit is not None or bool(asked.tools)
+    return chosen == "ask_model"
 
 
 def create_text(request: Request[TextRequest, None]) -> TextCompletion | Stream | Answer:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from secureai_appliance.knowledge import bases
+from secureai_appliance.conversations.chats import OthersQuery
+from secureai_appliance.core.errors import ValidationError
+from secureai_appliance.governance import audit
+from secureai_appliance.knowledge import bases, traces
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
+from secureai_appliance.knowledge.traces import StoredTrace
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import require_match
@@ -33,3 +37,19 @@ def update(request: Request[KnowledgePatch, None]) -> KnowledgeBase:
 def delete(request: Request[None, None]) -> None:
     require_match(request, bases.get(request.tx, request.caller, request.path["id"]))
     bases.delete(request.tx, request.caller, request.path["id"])
+
+
+def trace(request: Request[None, OthersQuery]) -> StoredTrace:
+    """One's own; an administrator's reading of another's is noted before it is shown."""
+    caller, store, query = request.caller, request.parts.store, request.query
+    base_id, trace_id = request.path["id"], request.path["trace_id"]
+    if query.user_id is None or query.user_id == caller.user_id:
+        with store.read() as db:
+            return traces.get(db, caller, base_id, trace_id)
+    caller.require("users:admin")
+    if not (query.reason or "").strip():
+        raise ValidationError("Reading the traces of others needs a 'reason'.", field="reason", constraint="required")
+    with store.read() as db:
+        found = traces.of_user(db, query.user_id, base_id, trace_id)
+    audit.read_of_others(store, caller.actor, "retrieval_trace", trace_id, query.user_id, reason=query.reason or "")
+    return found

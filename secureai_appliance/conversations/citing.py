@@ -1,0 +1,69 @@
+"""References like [2] in an answer: those to sources that the model was not given are taken out while it comes."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+
+_MOST_HELD = 60
+_NUMBERS = r"\d{1,4}(?:\s*(?:[,;&]|[-–])\s*#?\d{1,4})*"
+_WORD = r"(?:(?:sources?|documents?|passages?|quellen?|ref(?:erence)?s?)\s*:?\s*)?#?"
+# a mark of code or a reference, with the blanks before it
+_PART = re.compile(
+    rf"(?P<code>`+)|(?P<newline>\n)|[ \t]{{0,8}}[\[【]\s*{_WORD}(?P<numbers>{_NUMBERS})\s*[\]】]", re.IGNORECASE
+)
+# what may still become one of them: blanks, an open bracket with what a reference may begin with, marks of code
+_UNFINISHED = re.compile(r"(?:`+|[ \t]{1,8}|[ \t]{0,8}[\[【][\sa-z:#\d,;&–-]{0,40})\Z", re.IGNORECASE)
+
+
+class Citing:
+    """The text of one answer on its way to the client. `cited`: the sources that it has referred to so far."""
+
+    def __init__(self, sources: int) -> None:
+        self.cited: set[int] = set()
+        self._sources = sources
+        self._held = ""
+        self._fenced = False
+        self._inline = False
+
+    def feed(self, text: str) -> str:
+        """What can be sent now: what may be the beginning of a reference waits for its end."""
+        text = self._held + text
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - _MOST_HELD))
+        cut = unfinished.start() if unfinished else len(text)
+        self._held = text[cut:]
+        return self._checked(text[:cut])
+
+    def finish(self) -> str:
+        """What was held back."""
+        text, self._held = self._held, ""
+        return self._checked(text)
+
+    def _checked(self, text: str) -> str:
+        return _PART.sub(self._part, text)
+
+    def _part(self, found: re.Match[str]) -> str:
+        if found["code"]:
+            if len(found["code"]) >= 3:
+                self._fenced = not self._fenced
+            elif not self._fenced:
+                self._inline = not self._inline
+            return found[0]
+        if found["newline"]:
+            self._inline = False
+            return found[0]
+        if self._fenced or self._inline:
+            return found[0]  # code: an index, not a reference
+        named = list(chain.from_iterable(map(_range, re.split(r"[,;&]", found["numbers"]))))
+        known = [number for number in named if 1 <= number <= self._sources]
+        self.cited.update(known)
+        if len(known) == len(named):
+            return found[0]
+        return f" [{', '.join(map(str, known))}]" if known else ""
+
+
+def _range(text: str) -> list[int]:
+    ends = [int(number) for number in re.findall(r"\d+", text)]
+    if len(ends) == 2 and 0 <= ends[1] - ends[0] < 100:
+        return list(range(ends[0], ends[1] + 1))
+    return ends

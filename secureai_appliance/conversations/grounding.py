@@ -1,0 +1,380 @@
+"""Answers from documents: what to look for, what of it the model is given, and what the answer says it rests on.
+
+Passages are text from outside like a user's: they stand in the user's message, where no text gives control tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from secureai_appliance.accounts import users
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.conversations.answers import Citation, Retrieved
+from secureai_appliance.conversations.assistants import Assistant
+from secureai_appliance.conversations.messages import ChatRequest, Message, Retrieval, plain_text
+from secureai_appliance.conversations.room import Room
+from secureai_appliance.core.errors import NotFound, ServiceUnavailable
+from secureai_appliance.knowledge import bases, traces, whole
+from secureai_appliance.knowledge.relevance import telling
+from secureai_appliance.knowledge.search import Cut, Result, SearchFilter, SearchRequest, search
+from secureai_appliance.knowledge.search import Trace as SearchTrace
+from secureai_appliance.knowledge.terms import query_terms
+from secureai_appliance.knowledge.traces import Outcome, Source
+from secureai_appliance.store import Reader, Store
+
+if TYPE_CHECKING:
+    from secureai_appliance.models.registry import Models
+
+log = logging.getLogger(__name__)
+
+TOP_K = 5
+_LONGEST_QUERY = 8000
+_OWN_WORDS = 3
+"""A question with fewer words that tell something may refer to the one before it."""
+_LEAST_TRIMMED = 32
+_BETWEEN = 2
+
+INSTRUCTIONS = (
+    "Answer the question from the numbered sources. Put the number of the source that you use behind each statement,"
+    " like [1]. If the sources do not answer the question, say so."
+)
+WHOLE = "These are the parts of the document, in order."
+BEGINNING = "These are the first parts of the document; the rest is not here."
+
+_ABOUT_WHOLE = re.compile(
+    r"\bsummar(?:y|ies|i[sz]e|i[sz]ing)\b|\btl;?dr\b|\boverview\b|\b(?:main|key) (?:points?|ideas?|topics?|findings)\b"
+    r"|\blist (?:all|every|the)\b|\boutline\b|\btable of contents\b"
+    r"|\bwhat (?:is|are|does|do) (?:this|the|these|that) (?:\w+ )?(?:documents?|files?|texts?|reports?|papers?|pdfs?)"
+    r" (?:about|say|contain|cover)"
+    r"|\bzusammenfass|\bfass\w* .*\bzusammen\b|\büberblick\b|\bworum geht es\b"
+    r"|\brésum|\bsynthèse\b|\baperçu\b|\bresum(?:e|en|ir|o)\b|\briassun|\bsintesi\b|\bsamenvat"
+    r"|总结|總結|摘要|概括|概述|要約|まとめ|요약",
+    re.IGNORECASE,
+)
+
+_PARTS = re.compile(
+    r"\b(?:documents?|files?|texts?|reports?|papers?|pdfs?|pages?|contents?|whole|entire|short|brief|briefly|sentences?"
+    r"|words|main|key|points?|ideas?|topics?|findings|dokumente?s?|datei(?:en)?|texte?s?|bericht[es]*|ganze[ns]?|kurz"
+    r"|fichiers?|documento?s?|archivos?)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What an answer rests on. `request` has the sources in it; `sources` stand there from number 1 on."""
+
+    request: ChatRequest
+    sources: Sequence[Result]
+    retrieved: Retrieved
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the documents say nothing."""
+        return self.retrieved.outcome == "not_in_documents"
+
+    def citations(self, cited: set[int]) -> list[Citation]:
+        """All sources; those of which the answer's text has the number are `cited`."""
+        return [
+            Citation(
+                index=index,
+                cited=index in cited,
+                knowledge_base_id=source.knowledge_base_id,
+                document_id=source.document_id,
+                filename=source.filename,
+                page=source.page,
+                heading=source.heading,
+                chunk_id=source.chunk_id,
+                start=source.start,
+                end=source.end,
+                score=source.relevance,
+                quote=source.text,
+            )
+            for index, source in enumerate(self.sources, 1)
+        ]
+
+
+@dataclass
+class _Found:
+    """Passages before it is known how many of them there is room for."""
+
+    outcome: Outcome
+    query: str
+    passages: list[Result]
+    search: SearchTrace | None = None
+    best: float | None = None
+
+
+@dataclass
+class _Fitted:
+    sources: list[Result] = field(default_factory=list)
+    blocks: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    left_out: list[Result] = field(default_factory=list)
+
+
+def bases_of(db: Reader, caller: Caller, request: ChatRequest, assistant: Assistant | None) -> list[str] | None:
+    """The bases to answer from: those of the request, else those of the assistant that the caller may read.
+
+    None where no base is named; none at all may be left of an assistant's. Raises NotFound for one of the request's.
+    """
+    if request.knowledge_base_ids is not None:
+        if not request.knowledge_base_ids:
+            return None
+        caller.require("knowledge:read")
+        return [_base(db, caller, base_id, number) for number, base_id in enumerate(request.knowledge_base_ids)]
+    if assistant is None or not assistant.knowledge_base_ids:
+        return None
+    found = []
+    if caller.may("knowledge:read"):
+        for base_id in assistant.knowledge_base_ids:
+            with suppress(NotFound):
+                found.append(bases.find(db, caller, base_id))
+    return found
+
+
+class Grounding:
+    """Finds what answers rest on, with the rights of whoever asks."""
+
+    def __init__(
+        self,
+        store: Store,
+        models: Models,
+        values: Mapping[str, Any],
+        caller: Caller,
+        *,
+        abandoned: Callable[[], bool] = lambda: False,
+        used: Callable[[str, int], None] = lambda model, tokens: None,
+    ) -> None:
+        """`values`: the settings. `used` is told the embedding model and its tokens."""
+        self._store = store
+        self._models = models
+        self._values = values
+        self._caller = caller
+        self._abandoned = abandoned
+        self._used = used
+
+    def ground(self, request: ChatRequest, base_ids: Sequence[str], room: Room, *, kept: bool) -> Ground | None:
+        """What the answer to the last user's message rests on; None when no user has said anything.
+
+        `kept`: whether the conversation is; else the trace does not hold what was asked. Raises what a search does.
+        """
+        at = next((at for at in reversed(range(len(request.messages))) if request.messages[at].role == "user"), None)
+        if at is None or not (question := plain_text(request.messages[at]).strip()):
+            return None
+        how = request.retrieval or Retrieval()
+        found = self._found(request.messages[: at + 1], question, how, base_ids)
+        fitted = _Fitted()
+        left = room.left(request) - room.count(INSTRUCTIONS + BEGINNING) - _BETWEEN
+        if found.outcome != "not_in_documents":
+            fitted = _fit(found, room, left)
+        min_score = self._min_score(how)
+        retrieved = Retrieved(
+            outcome=found.outcome,
+            query=found.query,
+            min_score=min_score,
+            best_score=found.best,
+            sources=len(fitted.sources),
+            left_out=len(fitted.left_out),
+            trace_id=None,
+        )
+        trace = traces.Retrieval(
+            outcome=found.outcome,
+            query=found.query if kept else None,
+            mode=how.mode or "hybrid",
+            top_k=how.top_k or TOP_K,
+            min_score=min_score,
+            best_score=found.best,
+            room_tokens=max(0, left),
+            sources=_listed(fitted),
+            search=_told(found.search, fitted, kept=kept),
+        )
+        retrieved.trace_id = self._kept(base_ids, trace)
+        if fitted.sources:
+            request = _with_sources(request, at, question, found.outcome, fitted)
+        return Ground(request, fitted.sources, retrieved)
+
+    def _found(self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
+        if not base_ids:
+            return _Found("not_in_documents", question, [])
+        if how.scope == "document" or (how.scope in {None, "auto"} and _ABOUT_WHOLE.search(question)):
+            return self._whole(said, question, how, base_ids)
+        return self._best(said, how, base_ids)
+
+    def _whole(self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
+        """The document that the question names, or is about, or the only one; the beginnings of all, if it is any."""
+        with self._store.read() as db:
+            there = whole.named(db, self._caller, base_ids, how.document_ids)
+        lowered = question.casefold()
+        chosen = [each.id for each in there if _is_named(each.filename, lowered)]
+        if not chosen and how.document_ids is not None:
+            chosen = [each.id for each in there]
+        if not chosen and _has_topic(question):
+            found = self._best(said, how, base_ids)
+            if found.outcome == "not_in_documents":
+                return found
+            chosen = [found.passages[0].document_id]
+        beginnings = not chosen and len(there) > 1
+        with self._store.read() as db:
+            chosen = chosen or [each.id for each in there]
+            passages = whole.passages(db, self._caller, chosen, beginnings=beginnings)
+        return _Found("document" if passages else "not_in_documents", question, passages)
+
+    def _best(self, said: Sequence[Message], how: Retrieval, base_ids: Sequence[str]) -> _Found:
+        found = [self._passages(query, how, base_ids) for query in queries(said)]
+        return max(found, key=lambda each: each.best or 0.0)
+
+    def _passages(self, query: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
+        body = SearchRequest(
+            query=query[:_LONGEST_QUERY],
+            top_k=how.top_k or TOP_K,
+            mode=how.mode or "hybrid",
+            filter=None if how.document_ids is None else SearchFilter(document_ids=how.document_ids),
+            explain=True,
+        )
+        found = search(
+            self._store, self._models, self._caller, base_ids, body, abandoned=self._abandoned, used=self._used
+        )
+        assert found.trace is not None
+        least = self._min_score(how)
+        good = [each for each in found.data if (each.relevance or 0.0) >= least]
+        found.trace.cut[:0] = [_cut(each, "min_score") for each in found.data if (each.relevance or 0.0) < least]
+        best = max((each.relevance or 0.0 for each in found.data), default=None)
+        return _Found("passages" if good else "not_in_documents", query, good, found.trace, best)
+
+    def _min_score(self, how: Retrieval) -> float:
+        least: float = self._values["knowledge.min_score"] if how.min_score is None else how.min_score
+        return least
+
+    def _kept(self, base_ids: Sequence[str], trace: traces.Retrieval) -> str | None:
+        if not base_ids:
+            return None
+        try:
+            with self._store.transaction() as tx:
+                users.require_active(tx, self._caller.user_id)
+                return traces.add(tx, self._caller, base_ids, trace)
+        except ServiceUnavailable as failure:
+            # that it can't be stored is no reason to refuse the answer
+            log.warning("a trace could not be kept: %s", failure.message)
+            return None
+
+
+def queries(said: Sequence[Message]) -> list[str]:
+    """What to look for: the last message; with the last one that stands for itself where it may refer to that."""
+    last = plain_text(said[-1]).strip()
+    own = _words(last)
+    if own >= _OWN_WORDS:
+        return [last]
+    earlier = [text for each in said[:-1] if each.role == "user" and (text := plain_text(each).strip())]
+    subject = next((text for text in reversed(earlier) if _words(text) >= _OWN_WORDS), earlier[-1] if earlier else "")
+    if not subject:
+        return [last]
+    both = f"{subject}\n{last}"
+    return [last, both] if own else [both]
+
+
+def _words(text: str) -> int:
+    return len(telling(query_terms(text)))
+
+
+def _has_topic(question: str) -> bool:
+    """Whether a question about a whole says of what: `Summarise the warranty`, not `Summarise this document`."""
+    return _words(_PARTS.sub(" ", _ABOUT_WHOLE.sub(" ", question))) > 0
+
+
+def _base(db: Reader, caller: Caller, base_id: str, number: int) -> str:
+    try:
+        return bases.find(db, caller, base_id)
+    except NotFound as cause:
+        raise NotFound(
+            "There is no such knowledge base.", code="knowledge_base_not_found", param=f"knowledge_base_ids.{number}"
+        ) from cause
+
+
+def _is_named(filename: str, said: str) -> bool:
+    name = filename.casefold()
+    stem = name.rpartition(".")[0] or name
+    return name in said or (len(stem) > 3 and re.search(rf"(?<!\w){re.escape(stem)}(?!\w)", said) is not None)
+
+
+def _fit(found: _Found, room: Room, left: int) -> _Fitted:
+    """The passages for which there is room, in their order; at least the beginning of the first."""
+    fitted = _Fitted()
+    after: dict[str, int] = {}
+    for passage in found.passages:
+        # of a document, what comes after the first that is left out would lack its context
+        enough = found.outcome == "document" and bool(fitted.left_out)
+        source, index = passage, len(fitted.sources) + 1
+        block = _block(index, source, after.get(source.document_id, 0))
+        tokens = room.count(block) + _BETWEEN
+        if tokens > left and not fitted.sources:
+            source = _trimmed(passage, max(left, _LEAST_TRIMMED) / tokens)
+            block = _block(index, source, 0)
+            tokens = room.count(block) + _BETWEEN
+        elif tokens > left or enough:
+            fitted.left_out.append(passage)
+            continue
+        left -= tokens
+        after[source.document_id] = source.end if found.outcome == "document" else 0
+        fitted.sources.append(source)
+        fitted.blocks.append(block)
+        fitted.tokens.append(tokens)
+    return fitted
+
+
+def _block(index: int, passage: Result, after: int) -> str:
+    """A source as the model sees it. What overlaps with the one before it is not said twice."""
+    page = "" if passage.page is None else f", page {passage.page}"
+    heading = f": {passage.heading}" if passage.heading else ""
+    text = passage.text[max(0, after - passage.start) :].strip()
+    return f"[{index}] {passage.filename}{page}{heading}\n{text}"
+
+
+def _trimmed(passage: Result, share: float) -> Result:
+    """The beginning of a passage: about this share of it, ending between words."""
+    cut = max(1, int(len(passage.text) * min(share, 1.0) * 0.9))
+    text = passage.text[:cut]
+    text = text[: text.rfind(" ")].rstrip() if " " in text[1:] else text
+    return msgspec.structs.replace(passage, text=text, end=passage.start + len(text))
+
+
+def _with_sources(request: ChatRequest, at: int, question: str, outcome: Outcome, fitted: _Fitted) -> ChatRequest:
+    told = [INSTRUCTIONS]
+    if outcome == "document":
+        told = [BEGINNING if fitted.left_out else WHOLE]
+    content = "\n\n".join([*told, *fitted.blocks, f"Question: {question}"])
+    messages = list(request.messages)
+    messages[at] = msgspec.structs.replace(messages[at], content=content)
+    return msgspec.structs.replace(request, messages=messages)
+
+
+def _listed(fitted: _Fitted) -> list[Source]:
+    return [
+        Source(
+            index=index,
+            chunk_id=source.chunk_id,
+            document_id=source.document_id,
+            score=source.relevance or 0.0,
+            ranks=source.ranks,
+            tokens=tokens,
+        )
+        for index, (source, tokens) in enumerate(zip(fitted.sources, fitted.tokens, strict=True), 1)
+    ]
+
+
+def _told(trace: SearchTrace | None, fitted: _Fitted, *, kept: bool) -> SearchTrace | None:
+    if trace is None:
+        return None
+    cut = [*(_cut(each, "budget") for each in fitted.left_out), *trace.cut]
+    return msgspec.structs.replace(trace, cut=cut, terms=trace.terms if kept else [])
+
+
+def _cut(each: Result, reason: Any) -> Cut:
+    return Cut(chunk_id=each.chunk_id, document_id=each.document_id, score=each.relevance or 0.0, reason=reason)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from secureai_appliance.conversations.citing import Citing
+
+
+def through(text: str, sources: int, pieces: list[str] | None = None) -> tuple[str, set[int]]:
+    citing = Citing(sources)
+    sent = "".join(citing.feed(piece) for piece in (pieces or [text]))
+    return sent + citing.finish(), citing.cited
+
+
+@pytest.mark.parametrize(
+    ("said", "sent", "cited"),
+    [
+        ("Two years [1].", "Two years [1].", {1}),
+        ("Two years [9].", "Two years.", set()),
+        ("[9] Two years [2][9], or [1, 9] so [3; 2].", " Two years [2], or [1] so [3; 2].", {1, 2, 3}),
+        ("As [Source 2] says, not [source: 7] though.", "As [Source 2] says, not though.", {2}),
+        ("All of them [1-3], and [2-9].", "All of them [1-3], and [2, 3].", {1, 2, 3}),
+        ("None [0] and [1000] and 【4】.", "None and and.", set()),
+        ("A list [a, b] and [brackets] and [", "A list [a, b] and [brackets] and [", set()),
+        ("Use `a[9]` and\n```\nx = a[9]\n```\nbut not [9].", "Use `a[9]` and\n```\nx = a[9]\n```\nbut not.", set()),
+        ("An open ` and\nthe next line [9].", "An open ` and\nthe next line.", set()),
+        ("多年一次[2]。没有[9]。", "多年一次[2]。没有。", {2}),
+    ],
+)  # fmt: skip
+def test_references_to_sources_that_are_not_there_are_taken_out(said: str, sent: str, cited: set[int]) -> None:
+    assert through(said, 3) == (sent, cited)
+
+
+def test_it_is_the_same_wherever_the_text_is_cut() -> None:
+    chosen = random.Random(7)
+    alphabet = ["[", "]", "1", "9", "12", ",", " ", "-", "`", "```", "\n", "word", "source ", "【", "】", ". ", "  "]
+    for _ in range(3000):
+        text = "".join(chosen.choices(alphabet, k=14))
+        cuts = sorted(chosen.sample(range(len(text) + 1), k=min(4, len(text))))
+        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        assert through(text, 3, pieces) == through(text, 3), (text, pieces)
+
+
+def test_text_without_brackets_is_not_held_back() -> None:
+    citing = Citing(3)
+    assert citing.feed("Brake fluid is changed") == "Brake fluid is changed"
+    assert citing.feed(" every two [y") == " every two"
+    assert citing.feed("ears] or so") == " [years] or so"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from secureai_appliance.core.ids import random_text
+from secureai_appliance.core.ids import new_id, random_text
 from tests.support.knowledge import ready, upload_file
 from tests.support.running import Running
+from tests.support.scripted import scripted
+from tests.support.scripted_model import Model
 
 BASES = "/api/v1/knowledge"
 WORDS = ("brake", "fluid", "tyre", "profile", "gear", "oil", "filter", "lamp", "BP1087", "F-150", "winter", "pressure")
@@ -67,13 +70,23 @@ def test_what_one_user_puts_in_changes_nothing_that_the_other_is_shown(
     assert not [document for document in my_ids if document in shown]
 
 
-def answers(api: Running, key: str, base: str) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def model(api: Running) -> Iterator[str]:
+    """A model that says the same to everybody."""
+    with scripted(Model()) as server:
+        name = new_id("m").lower()
+        remote = {"base_url": f"{server.url}/v1", "model": "theirs"}
+        assert api.ask("POST", "/api/v1/models", {"name": name, "remote": remote}).status == 201
+        yield name
+
+
+def answers(api: Running, model: str, key: str, base: str) -> dict[str, Any]:
     """What a user's questions are answered with, whole and kept, and how it was found."""
     seen: dict[str, Any] = {}
     base_id = base.rpartition("/")[2]
     for query in (*QUERIES, "Summarise the documents."):
         body = {
-            **{"model": "gpt-4", "temperature": 0, "max_tokens": 2, "store": True, "knowledge_base_ids": [base_id]},
+            **{"model": model, "store": True, "knowledge_base_ids": [base_id]},
             "messages": [{"role": "user", "content": query}],
         }
         answer = api.ask("POST", "/api/v1/chat/completions", body, key=key).json
@@ -89,12 +102,14 @@ def answers(api: Running, key: str, base: str) -> dict[str, Any]:
     return seen
 
 
-def test_no_answer_citation_chat_or_trace_of_one_shows_the_other(api: Running, two: list[tuple[str, str]]) -> None:
+def test_no_answer_citation_chat_or_trace_of_one_shows_the_other(
+    api: Running, two: list[tuple[str, str]], model: str
+) -> None:
     (mine, my_base), (theirs, their_base) = two
     fill(api, mine, my_base, texts(11, "mine11"))
-    first = answers(api, mine, my_base)
+    first = answers(api, model, mine, my_base)
     fill(api, theirs, their_base, [*texts(12, "theirs12"), "secret12 of theirs"])
-    again, other = answers(api, mine, my_base), answers(api, theirs, their_base)
+    again, other = answers(api, model, mine, my_base), answers(api, model, theirs, their_base)
     for query in (*QUERIES, "Summarise the documents."):
         assert again[query] == first[query]
         assert again[query]["kept"] == again[query]["citations"]
@@ -107,7 +122,7 @@ def test_no_answer_citation_chat_or_trace_of_one_shows_the_other(api: Running, t
             assert api.ask("GET", f"{base}/traces/{trace}", key=theirs).status == 404
         assert api.ask("GET", f"/api/v1/chats/{chat}", key=theirs).status == 404
     base_id = my_base.rpartition("/")[2]
-    body = {"model": "gpt-4", "messages": [{"role": "user", "content": "x"}], "knowledge_base_ids": [base_id]}
+    body = {"model": model, "messages": [{"role": "user", "content": "x"}], "knowledge_base_ids": [base_id]}
     assert api.ask("POST", "/api/v1/chat/completions", body, key=theirs).status == 404
     document = api.ask("GET", f"{my_base}/documents", key=mine).json["data"][0]["id"]
     body["knowledge_base_ids"] = [their_base.rpartition("/")[2]]

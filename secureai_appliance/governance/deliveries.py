@@ -30,7 +30,9 @@ JITTER = 0.1
 LONGEST_WAIT = 24 * HOUR
 """The longest Retry-After that is heeded."""
 GIVE_UP_SECONDS = 3 * DAY
-"""A webhook that has failed for so long is disabled."""
+"""A webhook that has failed for so long is disabled …"""
+GIVE_UP_ATTEMPTS = len(SCHEDULE) + 1
+"""… when there were so many tries: two servers that were both switched off for a week have not failed each other."""
 SHOWN_BYTES = 1024
 """Of an answer."""
 _SWEPT_AT_ONCE = 500
@@ -146,9 +148,11 @@ def settle(tx: Transaction, delivery: Due, outcome: Outcome, jitter: Callable[[]
         _mark(tx, delivery.id, "failed", tries + 1, now)
     else:
         _mark(tx, delivery.id, "pending", tries + 1, now + _pause(tries, outcome, now, jitter()))
+    if kind == TEST:
+        return  # who tests a receiver that is not there yet begins no count of days
     if failing_since is None:
         tx.run("UPDATE webhooks SET failing_since = ? WHERE id = ?", now, delivery.webhook_id)
-    elif now - failing_since >= GIVE_UP_SECONDS:
+    elif now - failing_since >= GIVE_UP_SECONDS and _tries_since(tx, delivery, failing_since) >= GIVE_UP_ATTEMPTS:
         webhooks.disable(tx, delivery.webhook_id, "failing")
 
 
@@ -187,6 +191,15 @@ def retain(tx: Transaction, before: int) -> bool:
         *(before, _SWEPT_AT_ONCE),
     )
     return gone == _SWEPT_AT_ONCE
+
+
+def _tries_since(tx: Transaction, delivery: Due, moment: int) -> int:
+    found: int = tx.value(
+        "SELECT COUNT(*) FROM deliveries d JOIN delivery_attempts a ON a.delivery_id = d.id"
+        " WHERE d.webhook_id = ? AND a.created_at >= ?",
+        *(delivery.webhook_id, moment),
+    )
+    return found
 
 
 def _pause(tries: int, outcome: Outcome, now: float, chance: float) -> int:

@@ -45,7 +45,7 @@ from secureai_appliance.governance.configs import Config, ConfigsExport, Configs
 from secureai_appliance.governance.deliveries import Delivery, DeliveryQuery
 from secureai_appliance.governance.maintenance import Maintenance, MaintenancePut
 from secureai_appliance.governance.quotas import LimitState
-from secureai_appliance.governance.usage import UsagePage, UsageQuery
+from secureai_appliance.governance.usage_reports import UsagePage, UsageQuery
 from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, WebhookCreated, WebhookPatch
 from secureai_appliance.knowledge.arrivals import FromUpload, IntoBase
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch

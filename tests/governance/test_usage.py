@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 
+import msgspec
 import pytest
 
 from secureai_appliance.core.errors import ServiceUnavailable, ValidationError
-from secureai_appliance.governance import usage
+from secureai_appliance.governance import usage, usage_reports
 from secureai_appliance.governance.prices import Price
-from secureai_appliance.governance.usage import Usage, UsagePage, UsageQuery, Used
+from secureai_appliance.governance.usage import Usage, Used
+from secureai_appliance.governance.usage_reports import Interval, UsagePage, UsageQuery
 from secureai_appliance.store import Store
 from tests.support.clock import FakeClock
 
@@ -34,7 +36,7 @@ def used(user: str = "usr-a", model: str = "", prompt: int = 0, completion: int 
 
 def report(store: Store, clock: FakeClock, query: UsageQuery | None = None, user_id: str | None = None) -> UsagePage:
     with store.read() as db:
-        return usage.report(db, query or UsageQuery(), clock.now(), user_id=user_id)
+        return usage_reports.report(db, query or UsageQuery(), clock.now(), user_id=user_id)
 
 
 def test_requests_are_summed_by_hour_and_by_day(store: Store, clock: FakeClock, counted: Usage) -> None:
@@ -123,10 +125,47 @@ def test_old_hours_are_forgotten_before_their_days(store: Store, clock: FakeCloc
     assert report(store, clock, UsageQuery(interval="hour")).totals.requests == 2
 
 
-def test_no_cell_of_the_csv_is_a_formula(store: Store, clock: FakeClock, counted: Usage) -> None:
-    counted.add(used(model="=HYPERLINK(1)", prompt=2))
+def exported(store: Store, clock: FakeClock, query: UsageQuery) -> list[dict[str, str]]:
+    text = b"".join(usage_reports.as_csv(store, query, clock.now())).decode()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.mark.parametrize("model", ["=HYPERLINK(1)", "\n=1", "@x", "+1", "-1", "\t=1"])
+def test_no_cell_of_the_csv_is_a_formula(store: Store, clock: FakeClock, counted: Usage, model: str) -> None:
+    counted.add(used(model=model, prompt=2))
     counted.flush()
-    with store.read() as db:
-        text = usage.report_as_csv(db, UsageQuery(group_by="model"), clock.now()).decode()
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert (rows[0]["group"], rows[0]["prompt_tokens"]) == ("'=HYPERLINK(1)", "2")
+    rows = exported(store, clock, UsageQuery(group_by="model"))
+    assert (rows[0]["group"], rows[0]["prompt_tokens"]) == (f"'{model}", "2")
+
+
+@pytest.mark.parametrize("interval", [None, "hour", "day"])
+def test_the_csv_has_the_rows_of_all_pages(
+    store: Store, clock: FakeClock, counted: Usage, interval: Interval | None
+) -> None:
+    for hour in range(100):
+        clock.set(BEGIN + hour * 3600)
+        counted.add(used(f"usr-{hour % 3}", prompt=hour))
+    counted.flush()
+    query = UsageQuery(group_by="user", interval=interval, from_="2026-02-02T05:00:00Z", to="2026-02-06T03:00:00Z")
+    pages: list[tuple[str, str, str]] = []
+    total, number = 1, 1
+    while len(pages) < total:
+        page = report(store, clock, msgspec.structs.replace(query, page=number, page_size=7))
+        total, number = page.total, number + 1
+        pages += [(row.start or "", row.group or "", str(row.prompt_tokens)) for row in page.data]
+    rows = [(row["start"], row["group"], row["prompt_tokens"]) for row in exported(store, clock, query)]
+    assert rows == pages
+    assert sum(int(row[2]) for row in rows) == sum(range(5, 99))
+
+
+def test_days_count_where_the_hours_of_their_middle_are_forgotten(
+    store: Store, clock: FakeClock, counted: Usage
+) -> None:
+    for hour in range(96):
+        clock.set(BEGIN + hour * 3600)
+        counted.add(used())
+    counted.flush()
+    with store.transaction() as tx:
+        tx.run("DELETE FROM usage_hours WHERE start >= ? AND start < ?", BEGIN + 86_400, BEGIN + 3 * 86_400)
+    query = UsageQuery(from_="2026-02-02T20:00:00Z", to="2026-02-05T02:00:00Z", interval="day")
+    assert [row.requests for row in report(store, clock, query).data] == [4, 24, 24, 2]

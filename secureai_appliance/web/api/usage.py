@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from secureai_appliance.governance import usage
-from secureai_appliance.governance.usage import UsagePage, UsageQuery
-from secureai_appliance.web.answers import Answer
+from secureai_appliance.governance import usage_reports
+from secureai_appliance.governance.usage_reports import UsagePage, UsageQuery
+from secureai_appliance.web.answers import Download
 from secureai_appliance.web.request import Request
 
 CSV = "text/csv; charset=utf-8"
@@ -14,19 +14,17 @@ def index(request: Request[None, UsageQuery]) -> UsagePage:
     parts = request.parts
     parts.usage.flush()
     with parts.store.read() as db:
-        return usage.report(db, request.query, parts.clock.now())
+        return usage_reports.report(db, request.query, parts.clock.now())
 
 
 def mine(request: Request[None, UsageQuery]) -> UsagePage:
     parts = request.parts
     parts.usage.flush()
     with parts.store.read() as db:
-        return usage.report(db, request.query, parts.clock.now(), user_id=request.caller.user_id)
+        return usage_reports.report(db, request.query, parts.clock.now(), user_id=request.caller.user_id)
 
 
-def export(request: Request[None, UsageQuery]) -> Answer:
+def export(request: Request[None, UsageQuery]) -> Download:
     parts = request.parts
     parts.usage.flush()
-    with parts.store.read() as db:
-        body = usage.report_as_csv(db, request.query, parts.clock.now())
-    return Answer(body=body, content_type=CSV, headers={"Content-Disposition": 'attachment; filename="usage.csv"'})
+    return Download(usage_reports.as_csv(parts.store, request.query, parts.clock.now()), CSV, "usage.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,9 @@ from secureai_appliance.core import text_terms
 from secureai_appliance.core.text_terms import Term
 from secureai_appliance.store import Reader, Transaction
 
+MOST_FOUND = 10_000
+"""Titles and messages that one search looks at."""
+_MOST_TERMS = 300
 _BEFORE, _LENGTH = 60, 200
 _PLACES = 20  # bits of a message's row_id that say where in its chat it stands
 
@@ -47,20 +51,37 @@ def index_title(tx: Transaction, chat: int, title: str) -> None:
     index(tx, at, text_terms.indexed(title))
 
 
-def find(db: Reader, q: str) -> dict[int, list[int]]:
+def find(db: Reader, q: str, where: str, params: tuple[Any, ...]) -> dict[int, list[int]]:
     """The chats that have all words of `q` in the title or in one message, by row_id: the first and the last place.
 
-    Everybody's: the query that shows them filters. One pass over the index, which is what a search costs.
+    `where` is constant SQL on `chats`, with `params`: whose they are, and what else they have to be. Of more than
+    MOST_FOUND places only those in the newest chats count.
     """
-    expression = text_terms.query(q)
+    expression = text_terms.query(q, lambda beginning: _longer(db, beginning))
     if not expression:
         return {}
     rows = db.all(
-        f"SELECT rowid >> {_PLACES} AS chat, MIN(rowid), MAX(rowid) FROM chat_terms"  # noqa: S608 (a constant)
-        " WHERE chat_terms MATCH ? GROUP BY chat",
-        expression,
+        # the index gives its rows in this order by itself, and is read no further than to the bound
+        f"SELECT chat, MIN(place), MAX(place) FROM (SELECT chats.row_id AS chat, chat_terms.rowid AS place"  # noqa: S608
+        f" FROM chat_terms CROSS JOIN chats ON chats.row_id = chat_terms.rowid >> {_PLACES}"
+        f" WHERE chat_terms MATCH ? AND ({where or 'TRUE'}) ORDER BY chat_terms.rowid DESC LIMIT ?) GROUP BY chat",
+        *(expression, *params, MOST_FOUND),
     )
     return {chat: sorted({first, last}) for chat, first, last in rows}
+
+
+def _longer(db: Reader, beginning: str) -> list[str] | None:
+    """The terms of the index that begin so, None when they are too many to be asked for one by one."""
+    found: list[str] = []
+    after = beginning
+    while len(found) <= _MOST_TERMS:
+        # a step to the next term reads one entry, however often the one before occurs
+        term = db.value("SELECT term FROM chat_words WHERE term >= ? LIMIT 1", after)
+        if term is None or not term.startswith(beginning):
+            return found
+        found.append(term)
+        after = f"{term}\x01"  # behind the term itself, before all that go on
+    return None
 
 
 def snippets(db: Reader, found: list[int], title: str, q: str) -> list[Snippet]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -67,6 +67,9 @@ class Chat(msgspec.Struct, kw_only=True):
     message_count: int
     created_at: str
     updated_at: str
+
+
+C = TypeVar("C", bound=Chat)
 
 
 class ListedChat(Chat, kw_only=True):
@@ -150,7 +153,7 @@ def get(db: Reader, owner_id: str, chat_id: str) -> Chat:
     )
     if row is None:
         raise NotFound("There is no such chat.")
-    return Chat(**_fields(row))
+    return _chat(Chat, row)
 
 
 def whole(db: Reader, owner_id: str, chat_id: str) -> WholeChat:
@@ -183,7 +186,7 @@ def list_(db: Reader, query: ChatQuery, owner_id: str | None) -> Page[ListedChat
     if query.tag is not None:
         terms.append("tags <> '[]' AND EXISTS (SELECT 1 FROM json_each(chats.tags) WHERE value = ?)")
         params.append(query.tag)
-    found = chat_search.find(db, query.q) if query.q else {}
+    found = chat_search.find(db, query.q, " AND ".join(terms), tuple(params)) if query.q else {}
     if query.q:
         terms.append("row_id IN (SELECT value FROM json_each(?))")
         params.append(_json(list(found)))
@@ -296,21 +299,21 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _fields(row: tuple[Any, ...]) -> dict[str, Any]:
+def _chat(kind: type[C], row: tuple[Any, ...]) -> C:
     chat_id, user_id, title, model, assistant_id, archived, tags, metadata, count, created_at, updated_at = row
-    return {
-        "id": chat_id,
-        "user_id": user_id,
-        "title": title or "New chat",
-        "model": model,
-        "assistant_id": assistant_id,
-        "archived": bool(archived),
-        "tags": msgspec.json.decode(tags),
-        "metadata": msgspec.json.decode(metadata),
-        "message_count": count,
-        "created_at": rfc3339(created_at),
-        "updated_at": rfc3339(updated_at),
-    }
+    return kind(
+        id=chat_id,
+        user_id=user_id,
+        title=title or "New chat",
+        model=model,
+        assistant_id=assistant_id,
+        archived=bool(archived),
+        tags=[] if tags == "[]" else msgspec.json.decode(tags),
+        metadata={} if metadata == "{}" else msgspec.json.decode(metadata),
+        message_count=count,
+        created_at=rfc3339(created_at),
+        updated_at=rfc3339(updated_at),
+    )
 
 
 _COLUMNS = "id, user_id, title, model, assistant_id, archived, tags, metadata, message_count, created_at, updated_at"
@@ -318,5 +321,5 @@ _LIST: ListSpec[ListedChat] = ListSpec(
     columns=_COLUMNS,
     source="chats",
     sortable={"created_at": "created_at", "updated_at": "updated_at", "title": "title"},
-    read=lambda row: ListedChat(**_fields(row)),
+    read=lambda row: _chat(ListedChat, row),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -31,8 +32,14 @@ class SystemClock:
 
 def rfc3339(seconds: float) -> str:
     """Unix seconds as `2026-03-15T10:30:00Z`: UTC, whole seconds, as every time in the API."""
-    # a page of a list has dozens: strftime takes twice as long
-    return f"{datetime.fromtimestamp(int(seconds), UTC).isoformat()[:19]}Z"
+    return _rfc3339(int(seconds))
+
+
+# a page of a list has dozens, and the pages that are looked at hold the same ones
+@lru_cache(maxsize=4096)
+def _rfc3339(seconds: int) -> str:
+    # strftime takes twice as long
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}Z"
 
 
 def parse_rfc3339(text: str) -> int:

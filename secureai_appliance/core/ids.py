@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_ALPHABET = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_LETTERS = bytes(_ALPHABET[byte % 62] for byte in range(256))
+# bytes that would make some letters likelier than others
+_UNEVEN = bytes(range(4 * 62, 256))
 
 
 def random_text(length: int) -> str:
     """`length` letters and digits, about 5.95 bits each."""
     text = ""
     while len(text) < length:
-        # bytes that would make some letters likelier than others are thrown away
-        text += "".join([_ALPHABET[byte % 62] for byte in os.urandom(length + 8) if byte < 4 * 62])
+        text += os.urandom(length + 8).translate(_LETTERS, _UNEVEN).decode("ascii")
     return text[:length]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -51,12 +51,14 @@ def indexed(text: str) -> str:
     return " ".join(term.text for term in terms(text))
 
 
-def query(text: str) -> str:
+def query(text: str, longer: Callable[[str], list[str] | None] = lambda _: None) -> str:
     """FTS5's expression for texts that have every word of `text`; '' when there is no word in it.
 
-    Words of three letters and more are found as beginnings of longer ones too.
+    Words of three letters and more are found as beginnings of longer ones too. `longer` gives all terms of the index
+    that begin with one, or None when there are too many: FTS5 reads all of their rows before it gives the first one
+    when it is asked for a beginning, but one after the other when it is asked for the terms.
     """
-    return " ".join(_expression(word) for word in wanted(text))
+    return " AND ".join(_expression(word, longer) for word in wanted(text))
 
 
 def wanted(text: str) -> list[list[str]]:
@@ -86,9 +88,14 @@ def folded(word: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFC", plain).casefold() if not c.isascii() or c.isalnum())
 
 
-def _expression(word: list[str]) -> str:
+def _expression(word: list[str], longer: Callable[[str], list[str] | None]) -> str:
     phrase = f'"{" ".join(word)}"'
-    return f"{phrase} *" if len(word) == 1 and is_beginning(word[0]) else phrase
+    if len(word) > 1 or not is_beginning(word[0]):
+        return phrase
+    found = longer(word[0])
+    if found is None:
+        return f"{phrase} *"
+    return "(" + " OR ".join(f'"{term}"' for term in found) + ")" if found else phrase
 
 
 @cache

@@ -130,15 +130,14 @@ class Limits:
             now = self._now()
             user = self._users.setdefault(user_id, _User())
             counts = [self._count(user, window, now) for window in looked_at]
-            self._refuse(user, bounds, now, completion, list(zip(looked_at, counts, strict=True)))
-            for window, count in zip(looked_at, counts, strict=True):
+            places = list(zip(looked_at, counts, strict=True))
+            self._refuse(user, bounds, now, completion, places)
+            for window, count in places:
                 count.used += window.unit != "tokens"
             user.requests += 1
             user.completions += completion
             self._changed.add(user_id)
-        held = tuple(
-            (window, count.index) for window, count in zip(looked_at, counts, strict=True) if window in windows
-        )
+        held = tuple((window, count.index) for window, count in places[: len(windows)])
         return Lease(self, user_id, bounds, completion, held)
 
     def standings(self, user_id: str, bounds: Bounds) -> list[Standing]:

@@ -99,7 +99,7 @@ def list_page(
     if where:
         conditions, values = [f"({where})", *conditions], [*params, *values]
     filtered = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    total: int = db.value(f"SELECT COUNT(*) FROM {spec.source}{filtered}", *values)  # noqa: S608 (constant fragments)
+    counting = f"SELECT COUNT(*) FROM {spec.source}{filtered}", *values  # noqa: S608 (constant fragments)
 
     if position is not None:
         conditions.append(f"({expression}, {spec.row_id}) {'<' if descending else '>'} (?, ?)")
@@ -117,6 +117,9 @@ def list_page(
     )
     shown = rows[: query.page_size]
     more = len(rows) > len(shown)
+    # a list that ends on this page was counted by reading it
+    ends = not more and position is None and (shown or not offset)
+    total: int = offset + len(shown) if ends else db.value(*counting)
     return Page(
         data=[spec.read(row[2:]) for row in shown],
         total=total,

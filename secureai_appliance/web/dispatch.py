@@ -11,8 +11,9 @@ from urllib.parse import quote
 import bottle
 import msgspec
 
-from secureai_appliance.accounts import credentials, keys, users
+from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.accounts.credentials import Credentials
 from secureai_appliance.core.errors import (
     AuthenticationError,
     MethodNotAllowed,
@@ -63,6 +64,7 @@ class Dispatcher:
         """`ending` turns true when what still runs has to end."""
         self._parts = parts
         self._ending = ending
+        self._credentials = Credentials(parts.store)
         self._running = idempotency.Running(parts.store)
         self._places = threading.BoundedSemaphore(parts.settings.max_streams)
         self._touched: dict[str, int] = {}
@@ -144,7 +146,9 @@ class Dispatcher:
         if route.access is Access.PUBLIC or (route.public_if and getattr(settings, route.public_if)):
             return None
         try:
-            caller = visitor(self._parts, exchange.environ) if route.page else self._key_holder(exchange)
+            if not route.page:
+                return self._key_holder(exchange)
+            caller = visitor(self._parts, exchange.environ)
         except AuthenticationError as failure:
             self._parts.addresses.failed(
                 exchange.client, self._parts.configs.value("limits.failed_authentications_per_minute")
@@ -187,8 +191,7 @@ class Dispatcher:
         if scheme.lower() != "bearer" or not secret:
             raise AuthenticationError("Only 'Authorization: Bearer <api key>' is understood here.")
         now = int(self._parts.clock.now())
-        with self._parts.store.read() as db:
-            caller = credentials.authenticate(db, secret, now, exchange.client)
+        caller = self._credentials.holder(secret, now, exchange.client)
         self._touch(caller, now)
         return caller
 

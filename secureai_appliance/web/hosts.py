@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from secureai_appliance.core.errors import MisdirectedRequest, ValidationError
 from secureai_appliance.settings import Settings
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
+_LONGEST_ADDRESS = 100
 
 
 class HostCheck:
@@ -55,6 +57,12 @@ def _authority(request_uri: str) -> str:
 
 
 def _is_address(text: str) -> bool:
+    return len(text) <= _LONGEST_ADDRESS and _parses(text)
+
+
+# a client sends the same name with each request
+@lru_cache(maxsize=1024)
+def _parses(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -87,6 +95,8 @@ class Proxies:
 
     def trust(self, address: str) -> bool:
         """Whether `address` is one of them."""
+        if not self._networks:
+            return False
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
@@ -96,6 +106,8 @@ class Proxies:
     def client(self, environ: dict[str, Any]) -> str:
         """The client's address: the peer's, or the last one in `X-Forwarded-For` that is not a trusted proxy's."""
         client: str = environ.get("REMOTE_ADDR", "")
+        if not self._networks:
+            return client
         forwarded = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
         while forwarded and self.trust(client) and _is_address(forwarded[-1]):
             client = forwarded.pop()

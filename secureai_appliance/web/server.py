@@ -156,8 +156,6 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
             connection_limit=_connection_limit(),
             # select() can't look at descriptors past 1,024
             asyncore_use_poll=True,
-            # without it a hang-up is only noticed when the answer is sent
-            channel_request_lookahead=1,
             channel_timeout=IDLE_SECONDS,
             cleanup_interval=1,
             max_request_header_size=MAX_HEADERS,

@@ -104,6 +104,14 @@ def main() -> None:
         console.print(over_http(api.port, api.key, api.make_user("few@example.org")))
 
 
+def _body(port: int, key: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/api/v1/chats", headers={"Authorization": f"Bearer {key}"})
+    body = connection.getresponse().read()
+    connection.close()
+    return body
+
+
 def over_http(port: int, many: str, few: str) -> Table:
     """Requests per second of `GET /chats`, in turn with a bare handler in the same run."""
     for number in range(20):
@@ -112,8 +120,10 @@ def over_http(port: int, many: str, few: str) -> Table:
         connection.request("POST", "/api/v1/chats", f'{{"title": "chat {number}"}}', sent)
         assert connection.getresponse().status == 201
         connection.close()
+    few_json = _body(port, few)
     targets = {
         "bare handler": (bare(), "/", {}),
+        "bare handler, as many bytes": (bare(few_json), "/", {}),
         "GET /chats, 20 chats": (port, "/api/v1/chats", {"Authorization": f"Bearer {few}"}),
         "GET /chats, all": (port, "/api/v1/chats", {"Authorization": f"Bearer {many}"}),
     }

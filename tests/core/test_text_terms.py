@@ -63,6 +63,20 @@ def test_a_text_is_found_by_its_words_however_they_are_written(index: apsw.Conne
     assert [list(TEXTS)[number] for (number,) in rows] == ([found] if found else [])
 
 
+def test_a_beginning_is_asked_for_as_the_terms_that_begin_so_where_they_are_few(index: apsw.Connection) -> None:
+    asked: list[str] = []
+
+    def longer(found: list[str] | None) -> str:
+        return text_terms.query("Brems 日本 Wechsel", lambda beginning: asked.append(beginning) or found)
+
+    assert longer(["brems", "bremsen"]) == '("brems" OR "bremsen") AND "日本" AND ("brems" OR "bremsen")'
+    assert longer([]) == '"brems" AND "日本" AND "wechsel"'
+    assert longer(None) == '"brems" * AND "日本" AND "wechsel" *'
+    assert set(asked) == {"brems", "wechsel"}
+    for found in (["cafe", "fin"], [], None):
+        index.execute("SELECT rowid FROM t WHERE t MATCH ?", (longer(found),)).fetchall()
+
+
 @pytest.mark.parametrize("query", ["", " ", "!?", "_", "\u0301", "—"])
 def test_a_query_without_words_asks_for_nothing(query: str) -> None:
     assert text_terms.query(query) == ""

@@ -15,6 +15,7 @@ from secureai_appliance.core.errors import EXIT_PORT, StartupError
 from secureai_appliance.settings import Settings
 from secureai_appliance.web import channel as channel_module
 from secureai_appliance.web import server as server_module
+from secureai_appliance.web.channel import Channel
 from secureai_appliance.web.server import Server, listen
 from tests.support.clock import FakeClock
 from tests.support.web import App, Client, FloodSource, HeldSource, app_on, request_bytes, serving
@@ -135,6 +136,23 @@ def test_a_body_that_waits_to_be_asked_for_is_asked_for(app: App, client: Client
 
 def test_expecting_to_continue_without_a_body_is_answered(client: Client) -> None:
     assert client.request("GET", "/healthz", b"", "Expect: 100-continue").status == 200
+
+
+def test_an_answer_leaves_in_one_piece_with_all_its_headers(
+    app: App, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[bytes] = []
+    write = Channel.write_soon
+
+    def noted(channel: Channel, data: bytes) -> int:
+        pieces.append(data)
+        return write(channel, data)
+
+    monkeypatch.setattr(Channel, "write_soon", noted)
+    answer = client.request("GET", "/api/v1/things", b"", f"Authorization: Bearer {app.key}")
+    assert len(pieces) == 1
+    assert pieces[0].endswith(b"\r\n\r\n" + answer.body)
+    assert {"date", "server", "content-length", "etag", "x-request-id", "x-ratelimit-limit"} <= answer.headers.keys()
 
 
 def test_requests_follow_each_other_on_one_connection(client: Client) -> None:

@@ -129,8 +129,8 @@ class Appliance:
 
     def _build(self) -> None:
         settings, clock = self.settings, self._clock
-        self.first_start = self._prepare()
         self.configs = Configs(self.store, self.sealer)
+        self.first_start = self._prepare()
         self.quotas = Quotas(self.store, self.configs, clock)
         self.door = Door(self._outbound)
         remotes = Remotes(
@@ -250,7 +250,7 @@ class Appliance:
         with self.store.transaction() as tx:
             idempotency.forget_interrupted(tx)
             turns.sweep(tx)
-            sessions.sweep(tx)
+            sessions.sweep(tx, sessions.lifetimes(self.configs))
             second_factors.sweep(tx)
             for model in bundled:
                 catalogue.register(tx, model)

@@ -50,7 +50,7 @@ def jobs(
         Job("idle models", 10.0, models.unload_idle, first=10.0),
         Job("refusals for the audit log", 10.0, lambda: refusals.flush(store, clock.now()), first=10.0),
         Job("length of the log", MINUTE, lambda: upkeep.shorten_log(store), first=MINUTE),
-        Job("expired sign-ins", HOUR, lambda: _expired_sign_ins(store), first=MINUTE),
+        Job("expired sign-ins", HOUR, lambda: _expired_sign_ins(store, configs), first=MINUTE),
         Job("expired keys, tokens and answers", HOUR, lambda: _expired_credentials(store), first=2 * MINUTE),
         Job("indexes of no base", MINUTE, lambda: index.sweep(store), first=MINUTE),
         Job("small blocks of vectors", MINUTE, lambda: vectors.tidy(store), first=MINUTE),
@@ -67,9 +67,10 @@ def jobs(
     ]
 
 
-def _expired_sign_ins(store: Store) -> None:
+def _expired_sign_ins(store: Store, configs: Configs) -> None:
+    lasting = sessions.lifetimes(configs)
     with store.transaction() as tx:
-        sessions.sweep(tx)
+        sessions.sweep(tx, lasting)
         second_factors.sweep(tx)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from secureai_appliance.accounts.permissions import ORDINARY, ROLE_PERMISSIONS
 from secureai_appliance.core.errors import PermissionDenied
 from secureai_appliance.governance.audit import Actor
+from secureai_appliance.governance.tiers import Overrides
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Caller:
     """Models and aliases that the credential is for; None: all."""
     addresses: tuple[str, ...] | None = None
     """Networks (CIDR) that the credential works from; None: all."""
+    limits: Overrides | None = None
+    """The user's own bounds in place of the tier's."""
     ip: str | None = None
     """The client's address, where there is one."""
     command: str = ""

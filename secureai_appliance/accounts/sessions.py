@@ -15,6 +15,7 @@ from secureai_appliance.core.errors import Conflict, NotFound, ServiceUnavailabl
 from secureai_appliance.core.ids import hash_secret, new_id, new_secret
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM, Actor
+from secureai_appliance.governance.configs import Configs
 from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Store, Transaction, list_page
 
@@ -23,21 +24,35 @@ OWNED = (
     Owned("sign_in_links", "user_id", "delete", credential=True),
 )
 LINK_LIFETIME = 24 * 3600
-SESSION_LIFETIME = 12 * 3600
-"""Seconds after which a session ends whatever is done in it."""
-IDLE_LIFETIME = 3600
-"""Seconds without a request after which it ends."""
 RECENT = 600
 """Seconds after signing in for which what is worth most on the account page is not asked the password for again."""
 COOKIE = "secureai_session"
 _MINUTE = 60
 _LONGEST_AGENT = 200
 _COLUMNS = "id, user_id, opened_by, address, agent, last_seen_at, expires_at, created_at"
-_OPEN = "expires_at > ? AND last_seen_at > ?"
+_OPEN = "expires_at > ? AND created_at > ? AND last_seen_at > ?"
 
 OpenedBy = Literal["link", "password"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """Seconds after which a session ends: whatever is done in it, and without a request."""
+
+    whole: int = 12 * 3600
+    idle: int = 3600
+
+    def bounds(self, now: int) -> tuple[int, int, int]:
+        """For `_OPEN`. One that was opened under a longer bound ends by the one that counts now."""
+        return now, now - self.whole, now - self.idle
+
+
+def lifetimes(configs: Configs) -> Lifetimes:
+    """As the settings say now."""
+    values = configs.values()
+    return Lifetimes(values["sessions.hours"] * 3600, values["sessions.idle_minutes"] * 60)
 
 
 class Session(msgspec.Struct, kw_only=True):
@@ -127,7 +142,9 @@ def _no_link() -> NotFound:
     return NotFound("This sign-in link was used already or is too old. Ask an administrator for a new one.")
 
 
-def open_(tx: Transaction, user_id: str, opened_by: OpenedBy, browser: Browser) -> str:
+def open_(
+    tx: Transaction, user_id: str, opened_by: OpenedBy, browser: Browser, lasting: Lifetimes = Lifetimes()
+) -> str:
     """Open a session: its secret, for the cookie."""
     session_id, secret, now = new_id("ses"), new_secret(), tx.now()
     tx.run(
@@ -135,21 +152,20 @@ def open_(tx: Transaction, user_id: str, opened_by: OpenedBy, browser: Browser) 
         " created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(session_id, user_id, hash_secret(secret), opened_by, browser.address),
-        *(_printable(browser.agent), now, now + SESSION_LIFETIME, now),
+        *(_printable(browser.agent), now, now + lasting.whole, now),
     )
     actor = Actor(user_id, ip=browser.address)
     audit.record(tx, actor, "session.opened", "session", session_id, details={"opened_by": opened_by})
     return secret
 
 
-def authenticate(db: Reader, secret: str, now: int) -> Caller | None:
+def authenticate(db: Reader, secret: str, now: int, lasting: Lifetimes) -> Caller | None:
     """Who this session belongs to; None when it is unknown, over or idle for too long, or the user is disabled."""
     row = db.one(
         "SELECT u.id, s.id FROM sessions s JOIN users u ON u.id = s.user_id"
-        " WHERE s.secret_hash = ? AND s.expires_at > ? AND s.last_seen_at > ? AND NOT u.disabled",
+        " WHERE s.secret_hash = ? AND s.expires_at > ? AND s.created_at > ? AND s.last_seen_at > ? AND NOT u.disabled",
         hash_secret(secret),
-        now,
-        now - IDLE_LIFETIME,
+        *lasting.bounds(now),
     )
     if row is None:
         return None
@@ -170,21 +186,20 @@ def touch(store: Store, session_id: str, now: int) -> None:
         log.warning("the last use of session %s could not be written", session_id)
 
 
-def list_(db: Reader, caller: Caller, query: ListQuery, now: int) -> Page[Session]:
+def list_(db: Reader, caller: Caller, query: ListQuery, now: int, lasting: Lifetimes) -> Page[Session]:
     """A page of the caller's open sessions."""
-    page = list_page(
-        db, _LIST, query, where=f"user_id = ? AND {_OPEN}", params=(caller.user_id, now, now - IDLE_LIFETIME)
-    )
+    params = (caller.user_id, *lasting.bounds(now))
+    page = list_page(db, _LIST, query, where=f"user_id = ? AND {_OPEN}", params=params)
     for session in page.data:
         session.current = session.id == caller.session_id
     return page
 
 
-def get(db: Reader, caller: Caller, session_id: str, now: int) -> Session:
+def get(db: Reader, caller: Caller, session_id: str, now: int, lasting: Lifetimes) -> Session:
     """One of the caller's open sessions. Raises NotFound, also for another user's."""
     row = db.one(
         f"SELECT {_COLUMNS} FROM sessions WHERE user_id = ? AND id = ? AND {_OPEN}",  # noqa: S608 (constant fragments)
-        *(caller.user_id, session_id, now, now - IDLE_LIFETIME),
+        *(caller.user_id, session_id, *lasting.bounds(now)),
     )
     if row is None:
         raise NotFound("There is no such session.")
@@ -199,9 +214,9 @@ def is_recent(db: Reader, caller: Caller, now: int) -> bool:
     return opened_at is not None and opened_at > now - RECENT
 
 
-def end(tx: Transaction, caller: Caller, session_id: str) -> None:
+def end(tx: Transaction, caller: Caller, session_id: str, lasting: Lifetimes) -> None:
     """End one of the caller's sessions; the next request with it is refused. Raises NotFound."""
-    get(tx, caller, session_id, tx.now())
+    get(tx, caller, session_id, tx.now(), lasting)
     tx.run("DELETE FROM sessions WHERE id = ?", session_id)
     audit.record(tx, caller.actor, "session.ended", "session", session_id)
 
@@ -228,11 +243,11 @@ def close(tx: Transaction, secret: str, address: str) -> None:
         audit.record(tx, Actor(row[1], ip=address), "session.ended", "session", row[0])
 
 
-def sweep(tx: Transaction) -> None:
+def sweep(tx: Transaction, lasting: Lifetimes) -> None:
     """Forget links and sessions that are over."""
     now = tx.now()
     tx.run("DELETE FROM sign_in_links WHERE expires_at <= ?", now)
-    tx.run("DELETE FROM sessions WHERE expires_at <= ? OR last_seen_at <= ?", now, now - IDLE_LIFETIME)
+    tx.run("DELETE FROM sessions WHERE expires_at <= ? OR created_at <= ? OR last_seen_at <= ?", *lasting.bounds(now))
 
 
 def _printable(agent: str) -> str:

@@ -23,7 +23,7 @@ from secureai_appliance.accounts.permissions import (
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, PermissionDenied, ValidationError
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.governance import audit, events
+from secureai_appliance.governance import audit, events, tiers
 from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.governance.events import UserCreated, UserRoleChanged
 from secureai_appliance.governance.ownership import Ownership
@@ -274,16 +274,17 @@ def caller_of(
 
     `command`: on the server's own command line, which one. Whether the user is disabled is asked before.
     """
-    row = db.one("SELECT email, role, tier FROM users WHERE id = ?", user_id)
+    row = db.one("SELECT email, role, tier, limits FROM users WHERE id = ?", user_id)
     if row is None:
         raise NotFound("There is no such user.")
-    email, role, tier = row
+    email, role, tier, limits = row
     held = rights(db, user_id)
     return Caller(
         user_id=user_id,
         email=email,
         role=role,
         tier=tier,
+        limits=None if limits is None else tiers.read(user_id, limits),
         permissions=held if scopes is None else held & frozenset(scopes),
         key_id=key_id,
         session_id=session_id,
@@ -402,7 +403,7 @@ def _user(row: tuple[Any, ...]) -> User:
         groups=_names(members),
         permissions=Permissions(granted=_names(granted), denied=_names(denied)),
         disabled=bool(disabled),
-        limits=None if limits is None else msgspec.json.decode(limits, type=Overrides),
+        limits=None if limits is None else tiers.read(user_id, limits),
         created_at=rfc3339(created_at),
         updated_at=rfc3339(updated_at),
     )

@@ -176,6 +176,18 @@ SETTINGS: tuple[Setting, ...] = (
         check=_are_networks,
     ),
     Setting(
+        "sessions.hours",
+        Annotated[int, Meta(ge=1, le=720)],
+        12,
+        "Hours after which whoever signed in to the pages has to sign in again.",
+    ),
+    Setting(
+        "sessions.idle_minutes",
+        Annotated[int, Meta(ge=2, le=43_200)],
+        60,
+        "Minutes without a request after which they have to as well.",
+    ),
+    Setting(
         "tools.allowed_hosts",
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=260)]], Meta(max_length=1000)],
         [],

@@ -26,6 +26,7 @@ MASK = "********"
 """Shown in place of a secret that is set; sent back, it leaves the secret as it is."""
 FORMAT: Literal["secureai-configs-1"] = "secureai-configs-1"
 _MOST_RECORDED = 1000
+_Rows = list[tuple[Any, ...]]
 _SHAPES = {"integer", "number", "string", "boolean", "array"}
 
 log = logging.getLogger(__name__)
@@ -72,18 +73,21 @@ class Configs:
         self._store = store
         self._sealer = sealer
         self._table = {setting.key: setting for setting in table}
-        self._cached: tuple[int, Mapping[str, Any]] = (-1, {})
+        self._cached: tuple[int, _Rows, Mapping[str, Any]] = (-1, [], {})
 
     def values(self) -> Mapping[str, Any]:
         """Every setting's value now, of its declared type: one consistent state."""
-        cached, values = self._cached
+        cached, known, values = self._cached
         try:
             version = self._store.version()
             if cached != version:
                 # the version first: what is written in between only makes the next call read again
                 with self._store.read() as db:
-                    values = self._read(db)
-                self._cached = (version, values)
+                    rows = _rows(db)
+                # most of what is written to the file is no setting
+                if rows != known or not values:
+                    values = self._read(rows)
+                self._cached = (version, rows, values)
         except ServiceUnavailable:
             # while storage can't be read the last that was known counts: every answer needs some of it
             if not values:
@@ -166,11 +170,10 @@ class Configs:
         )
 
     def _stored(self, db: Reader) -> dict[str, tuple[Any, int]]:
-        rows = db.all("SELECT key, value, updated_at FROM configs")
-        return {key: (msgspec.json.decode(value), updated_at) for key, value, updated_at in rows}
+        return _decoded(_rows(db))
 
-    def _read(self, db: Reader) -> Mapping[str, Any]:
-        stored = self._stored(db)
+    def _read(self, rows: _Rows) -> Mapping[str, Any]:
+        stored = _decoded(rows)
         return MappingProxyType({key: self._value(setting, stored) for key, setting in self._table.items()})
 
     def _value(self, setting: Setting, stored: Mapping[str, tuple[Any, int]]) -> Any:
@@ -225,6 +228,14 @@ def _filled(default: Any, value: Any) -> Any:
     if not (isinstance(default, dict) and isinstance(value, dict)):
         return value
     return default | {name: _filled(default.get(name), inner) for name, inner in value.items()}
+
+
+def _rows(db: Reader) -> _Rows:
+    return db.all("SELECT key, value, updated_at FROM configs ORDER BY key")
+
+
+def _decoded(rows: _Rows) -> dict[str, tuple[Any, int]]:
+    return {key: (msgspec.json.decode(value), updated_at) for key, value, updated_at in rows}
 
 
 def _row(tx: Transaction, key: str) -> Any:

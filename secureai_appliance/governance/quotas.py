@@ -54,14 +54,13 @@ class Quotas:
         self.limits = Limits(clock)
         self._store = store
         self._configs = configs
-        self._cached: tuple[int, dict[str, Overrides]] = (-1, {})
         with store.read() as db:
             self.limits.restore(db)
 
-    def admit(self, user_id: str, tier: str, *, completion: bool) -> Lease:
-        """Count a request. Raises Refused."""
+    def admit(self, user_id: str, tier: str, own: Overrides | None, *, completion: bool) -> Lease:
+        """Count a request. `own`: the user's bounds in place of the tier's. Raises Refused."""
         try:
-            return self.limits.admit(user_id, self.bounds(user_id, tier), completion=completion)
+            return self.limits.admit(user_id, self.bounds(tier, own), completion=completion)
         except Refused as refused:
             self.tell(user_id, refused)
             raise
@@ -79,18 +78,17 @@ class Quotas:
         except ServiceUnavailable as failure:
             log.warning("that a limit was reached could not be stored: %s", failure.message)
 
-    def bounds(self, user_id: str, tier: str) -> Bounds:
-        """What counts for this user now."""
+    def bounds(self, tier: str, own: Overrides | None) -> Bounds:
+        """What counts now for a user of this tier with these bounds of their own."""
         values = self._configs.values()
         if not values["limits.enabled"]:
             return _NO_BOUNDS
         bounds: Bounds = getattr(values["limits.tiers"], tier)
-        own = self._overrides().get(user_id)
         return bounds if own is None else own.over(bounds)
 
-    def state(self, user_id: str, tier: str) -> LimitState:
+    def state(self, user_id: str, tier: str, own: Overrides | None) -> LimitState:
         """For `/me/limits`."""
-        bounds = self.bounds(user_id, tier)
+        bounds = self.bounds(tier, own)
         requests, completions = self.limits.running(user_id)
         return LimitState(
             tier=tier,
@@ -105,25 +103,6 @@ class Quotas:
     def persist(self) -> None:
         """Write the counters, if there is anything new. Raises ServiceUnavailable; nothing is forgotten then."""
         self.limits.persist(self._store)
-
-    def _overrides(self) -> dict[str, Overrides]:
-        cached, overrides = self._cached
-        version = self._store.version()
-        if cached != version:
-            with self._store.read() as db:
-                rows = db.all("SELECT id, limits FROM users WHERE limits IS NOT NULL")
-            overrides = {user_id: own for user_id, text in rows if (own := _read(user_id, text)) is not None}
-            self._cached = (version, overrides)
-        return overrides
-
-
-def _read(user_id: str, text: str) -> Overrides | None:
-    try:
-        return msgspec.json.decode(text, type=Overrides)
-    except msgspec.MsgspecError as cause:
-        # another version of the program wrote it: the tier's bounds count
-        log.error("the limits of user %s are not used: %s", user_id, cause)
-        return None
 
 
 def _shown(standing: Standing) -> WindowState:

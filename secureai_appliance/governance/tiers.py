@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+log = logging.getLogger(__name__)
 
 MOST = 2**31 - 1
 """What the header shows where there is no limit."""
@@ -64,3 +67,16 @@ class Overrides(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
         """`bounds` with these in their place."""
         given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
         return msgspec.structs.replace(bounds, **given)
+
+
+def read(user_id: str, text: str) -> Overrides | None:
+    """Bounds as they are stored."""
+    try:
+        return _overrides.decode(text)
+    except msgspec.MsgspecError as cause:
+        # another version of the program wrote it: the tier's bounds count
+        log.error("the limits of user %s are not used: %s", user_id, cause)
+        return None
+
+
+_overrides = msgspec.json.Decoder(Overrides)

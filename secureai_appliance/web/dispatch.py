@@ -161,7 +161,8 @@ class Dispatcher:
         """Count the request, also one that turns out to be forbidden or wrong."""
         if route.limit != "none" and not route.page:
             try:
-                lease = self._parts.quotas.admit(caller.user_id, caller.tier, completion=route.limit == "completions")
+                completion = route.limit == "completions"
+                lease = self._parts.quotas.admit(caller.user_id, caller.tier, caller.limits, completion=completion)
             except Refused as refused:
                 exchange.standing = refused.standing
                 raise exceeded(refused.standing.retry_after) from None

@@ -26,7 +26,7 @@ def visitor(parts: Parts, environ: dict[str, Any]) -> Caller | None:
         return None
     now = int(parts.clock.now())
     with parts.store.read() as db:
-        caller = sessions.authenticate(db, secret, now)
+        caller = sessions.authenticate(db, secret, now, sessions.lifetimes(parts.configs))
     if caller is not None and caller.session_id is not None:
         sessions.touch(parts.store, caller.session_id, now)
     return caller

@@ -12,7 +12,7 @@ from secureai_appliance.accounts.callers import Caller, operator
 from secureai_appliance.accounts.groups import GroupCreate, GroupPatch
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
-from secureai_appliance.accounts.sessions import Browser
+from secureai_appliance.accounts.sessions import Browser, Lifetimes
 from secureai_appliance.accounts.users import UserCreate, UserPatch, UserQuery
 from secureai_appliance.appliance import OWNERSHIP
 from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, PermissionDenied, ValidationError
@@ -89,7 +89,7 @@ def test_changes_count_from_the_next_request_on_for_keys_and_sessions(store: Sto
 
     def seen() -> tuple[frozenset[str], frozenset[str]]:
         with store.read() as db:
-            signed_in = sessions.authenticate(db, session, int(clock.now()))
+            signed_in = sessions.authenticate(db, session, int(clock.now()), Lifetimes())
         assert signed_in is not None
         return again(store, key).permissions - ORDINARY, signed_in.permissions - ORDINARY
 
@@ -116,7 +116,7 @@ def test_disabling_ends_sessions_and_links_for_good_and_keys_while_it_lasts(stor
     change(store, user, disabled=False)
     assert again(store, key).user_id == user.id
     with store.read() as db:
-        assert sessions.authenticate(db, session, int(clock.now())) is None
+        assert sessions.authenticate(db, session, int(clock.now()), Lifetimes()) is None
         with pytest.raises(NotFound):
             sessions.require_link(db, link, int(clock.now()))
 

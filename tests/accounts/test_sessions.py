@@ -4,12 +4,13 @@ import pytest
 
 from secureai_appliance.accounts import sessions, users
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.accounts.sessions import IDLE_LIFETIME, SESSION_LIFETIME, Browser
+from secureai_appliance.accounts.sessions import Browser, Lifetimes
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.store import ListQuery, Store
 from tests.support.clock import FakeClock
 
+LASTING = Lifetimes()
 BROWSER = Browser("192.0.2.7", "Firefox\x1b[2J/1.0")
 
 
@@ -25,7 +26,7 @@ def open_session(store: Store, user_id: str) -> str:
 
 def find(store: Store, clock: FakeClock, secret: str) -> Caller | None:
     with store.read() as db:
-        return sessions.authenticate(db, secret, int(clock.now()))
+        return sessions.authenticate(db, secret, int(clock.now()), LASTING)
 
 
 def found(store: Store, clock: FakeClock, secret: str) -> Caller:
@@ -62,7 +63,7 @@ def test_a_link_that_is_too_old_and_one_of_a_disabled_user_do_not_work(store: St
 
 def test_a_session_ends_when_it_was_idle_for_too_long_to_the_second(store: Store, clock: FakeClock) -> None:
     secret = open_session(store, make_user(store))
-    clock.advance(IDLE_LIFETIME - 1)
+    clock.advance(LASTING.idle - 1)
     assert find(store, clock, secret)
     clock.advance(1)
     assert find(store, clock, secret) is None
@@ -72,7 +73,7 @@ def test_a_session_in_use_ends_after_its_longest_time(store: Store, clock: FakeC
     secret = open_session(store, make_user(store))
     session_id = found(store, clock, secret).session_id
     assert session_id is not None
-    for _ in range(SESSION_LIFETIME // 1800 - 1):
+    for _ in range(LASTING.whole // 1800 - 1):
         clock.advance(1800)
         sessions.touch(store, session_id, int(clock.now()))
         assert find(store, clock, secret)
@@ -108,13 +109,13 @@ def test_a_user_sees_the_own_open_sessions_and_which_one_asks(store: Store, cloc
     secret, _, _ = open_session(store, ada), open_session(store, ada), open_session(store, bob)
     caller = found(store, clock, secret)
     with store.read() as db:
-        page = sessions.list_(db, caller, ListQuery(), int(clock.now()))
+        page = sessions.list_(db, caller, ListQuery(), int(clock.now()), LASTING)
     assert page.total == 2
     assert [session.current for session in page.data] == [False, True]
     assert {session.agent for session in page.data} == {"Firefox[2J/1.0"}  # a terminal could be sent it
-    clock.advance(IDLE_LIFETIME)
+    clock.advance(LASTING.idle)
     with store.read() as db:
-        assert sessions.list_(db, caller, ListQuery(), int(clock.now())).total == 0
+        assert sessions.list_(db, caller, ListQuery(), int(clock.now()), LASTING).total == 0
 
 
 def test_anothers_session_is_the_same_404_as_a_missing_one(store: Store, clock: FakeClock) -> None:
@@ -124,7 +125,7 @@ def test_anothers_session_is_the_same_404_as_a_missing_one(store: Store, clock: 
     for session_id in (ada.session_id, "ses-none"):
         assert session_id is not None
         with pytest.raises(NotFound) as raised, store.transaction() as tx:
-            sessions.end(tx, bob, session_id)
+            sessions.end(tx, bob, session_id, LASTING)
         messages.add(raised.value.message)
     assert len(messages) == 1
 
@@ -155,7 +156,7 @@ def test_what_is_over_is_forgotten(store: Store, clock: FakeClock) -> None:
         sessions.create_link(tx, user_id)
     clock.advance(sessions.LINK_LIFETIME)
     with store.transaction() as tx:
-        sessions.sweep(tx)
+        sessions.sweep(tx, LASTING)
         assert tx.value("SELECT (SELECT COUNT(*) FROM sign_in_links) + (SELECT COUNT(*) FROM sessions)") == 0
 
 

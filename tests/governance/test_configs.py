@@ -17,6 +17,7 @@ from secureai_appliance.governance.configs import MASK, Configs, ConfigsExport
 from secureai_appliance.store import Store
 from tests.support.audit import newest, open_audited, rows
 from tests.support.clock import FakeClock
+from tests.support.rows import write_user
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -79,6 +80,15 @@ def test_nothing_is_read_again_while_nobody_writes(
     first = configs.values()
     monkeypatch.setattr(store, "read", lambda: pytest.fail("read again"))
     assert configs.values() is first
+
+
+def test_what_is_no_setting_makes_no_value_anew(store: Store, configs: Configs) -> None:
+    put(store, configs, "a.number", 8)
+    before = configs.values()
+    write_user(store, "ada")
+    assert configs.values() is before
+    put(store, configs, "a.number", 6)
+    assert configs.value("a.number") == 6
 
 
 def test_an_uncommitted_change_counts_for_nobody(store: Store, configs: Configs) -> None:

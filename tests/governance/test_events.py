@@ -100,7 +100,7 @@ def test_a_limit_is_told_once_in_each_window(store: Store, clock: FakeClock) -> 
     quotas_used = 0
     for _ in range(13):
         try:
-            quotas.admit("usr-1", "free", completion=False).release()
+            quotas.admit("usr-1", "free", None, completion=False).release()
             quotas_used += 1
         except Refused as refused:
             resets_at = rfc3339(refused.standing.reset)
@@ -110,7 +110,7 @@ def test_a_limit_is_told_once_in_each_window(store: Store, clock: FakeClock) -> 
     assert body["data"] == {"user_id": "usr-1", "window": "requests-minute", "limit": 10, "resets_at": resets_at}
     clock.advance(60)
     for _ in range(10):
-        quotas.admit("usr-1", "free", completion=False).release()
+        quotas.admit("usr-1", "free", None, completion=False).release()
     with pytest.raises(Refused):
-        quotas.admit("usr-1", "free", completion=False)
+        quotas.admit("usr-1", "free", None, completion=False)
     assert len(put_down(store)) == 2

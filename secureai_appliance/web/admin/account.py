@@ -158,7 +158,7 @@ def remove_second_factor(request: Asked) -> Answer:
 def end_session(request: Asked) -> Answer:
     try:
         with request.parts.store.transaction() as tx:
-            sessions.end(tx, request.caller, request.path["id"])
+            sessions.end(tx, request.caller, request.path["id"], sessions.lifetimes(request.parts.configs))
     except _REFUSALS as failure:
         return _page(request, refusal=failure)
     return go(f"{ACCOUNT}?done=session#sessions")
@@ -214,7 +214,7 @@ def _page(
             "ask_again": has_password and not sessions.is_recent(db, caller, now),
             "second_factor": second_factors.is_on(db, caller.user_id),
             "recovery_codes": second_factors.recovery_codes_left(db, caller.user_id),
-            "sessions": sessions.list_(db, caller, query, now).data,
+            "sessions": sessions.list_(db, caller, query, now, sessions.lifetimes(parts.configs)).data,
             "keys": keys.list_(db, caller, query).data if caller.may("keys:read") else [],
             "programs": grants.list_(db, caller, query, now).data if caller.may("keys:read") else [],
         }

@@ -14,7 +14,7 @@ DEVICE_COOKIE = "secureai_device"
 
 def session_cookie(request: Request[Any, Any], secret: str | None) -> str:
     """Opens the session with this secret in the browser; None: takes it away."""
-    lifetime = 0 if secret is None else sessions.SESSION_LIFETIME
+    lifetime = 0 if secret is None else sessions.lifetimes(request.parts.configs).whole
     return set_cookie(sessions.COOKIE, secret or "", lifetime, secure=_secure(request))
 
 

@@ -200,7 +200,8 @@ def _open(request: Request[None, None], tx: Transaction, user_id: str, opened_by
     # what the first start wrote for whoever signs in first has done its work
     tx.after_commit(lambda: request.parts.data.first_start.unlink(missing_ok=True))
     agent = request.environ.get("HTTP_USER_AGENT", "")
-    secret = sessions.open_(tx, user_id, opened_by, Browser(request.client, agent))
+    lasting = sessions.lifetimes(request.parts.configs)
+    secret = sessions.open_(tx, user_id, opened_by, Browser(request.client, agent), lasting)
     return _Entry(secret, users.get(tx, user_id).email)
 
 

@@ -15,4 +15,4 @@ def show(request: Request[None, None]) -> Me:
 
 def limits(request: Request[None, None]) -> LimitState:
     caller = request.caller
-    return request.parts.quotas.state(caller.user_id, caller.tier)
+    return request.parts.quotas.state(caller.user_id, caller.tier, caller.limits)

@@ -9,9 +9,11 @@ from secureai_appliance.web.request import Request
 
 
 def index(request: Request[None, ListQuery]) -> Page[Session]:
-    with request.parts.store.read() as db:
-        return sessions.list_(db, request.caller, request.query, int(request.parts.clock.now()))
+    parts = request.parts
+    with parts.store.read() as db:
+        lasting = sessions.lifetimes(parts.configs)
+        return sessions.list_(db, request.caller, request.query, int(parts.clock.now()), lasting)
 
 
 def delete(request: Request[None, None]) -> None:
-    sessions.end(request.tx, request.caller, request.path["id"])
+    sessions.end(request.tx, request.caller, request.path["id"], sessions.lifetimes(request.parts.configs))

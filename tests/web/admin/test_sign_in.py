@@ -228,9 +228,32 @@ def test_an_idle_session_is_asked_to_sign_in_again(pages: App, clock: FakeClock)
     ada = Visitor(pages)
     ada.sign_in(ADA, PASSWORD)
     for _ in range(3):
-        clock.advance(sessions.IDLE_LIFETIME - 60)
+        clock.advance(sessions.Lifetimes().idle - 60)
         assert ADA in shown(ada.get("/sign-in/none"))
-    clock.advance(sessions.IDLE_LIFETIME)
+    clock.advance(sessions.Lifetimes().idle)
+    assert "Sign out" not in shown(ada.get("/sign-in/none"))
+
+
+def test_how_long_a_session_lasts_is_a_setting_that_counts_at_once(pages: App, clock: FakeClock) -> None:
+    def put(key: str, value: int) -> None:
+        with pages.parts.store.transaction() as tx:
+            pages.parts.configs.put(tx, SYSTEM, key, value)
+
+    put("sessions.idle_minutes", 180)
+    put("sessions.hours", 24)
+    ada = Visitor(pages)
+    ada.sign_in(ADA, PASSWORD)
+    for _ in range(6):
+        clock.advance(180 * 60 - 60)
+        assert ADA in shown(ada.get("/sign-in/none"))
+    put("sessions.hours", 17)
+    assert "Sign out" not in shown(ada.get("/sign-in/none"))
+    put("sessions.hours", 24)
+    assert ADA in shown(ada.get("/sign-in/none"))
+    clock.advance(60)
+    put("sessions.idle_minutes", 2)
+    assert ADA in shown(ada.get("/sign-in/none"))
+    clock.advance(180)
     assert "Sign out" not in shown(ada.get("/sign-in/none"))
 
 

@@ -34,10 +34,11 @@ from secureai_appliance.conversations.outputs import Output
 from secureai_appliance.conversations.running import PATIENCE_BEFORE_FIRST_BYTE, Budget, ClientGone, Comment, Run
 from secureai_appliance.conversations.tools import ToolUse
 from secureai_appliance.core.clock import Clock
-from secureai_appliance.core.errors import InternalError, UnprocessableEntity
+from secureai_appliance.core.errors import Failure, InternalError, UnprocessableEntity
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.inference.generation import Event, Finished, GenerationRequest, Text
+from secureai_appliance.inference.prefixes import common_prefix
 from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Handle, Models
@@ -59,6 +60,14 @@ class _Choice:
     reason: FinishReason | None = None
 
 
+@dataclass(frozen=True)
+class Instructions:
+    """What the prompts of all users of an assistant begin with."""
+
+    assistant_id: str
+    text: str
+
+
 class Completion:
     """A chat completion under way."""
 
@@ -71,6 +80,7 @@ class Completion:
         clock: Clock,
         *,
         budget: Budget | None = None,
+        instructions: Instructions | None = None,
     ) -> None:
         self.id = new_id("resp")
         self.created = int(clock.now())
@@ -80,6 +90,7 @@ class Completion:
         self._stops = messages.stops(request)
         self._sampling = messages.sampling(request)
         self._alternatives = messages.alternatives(request)
+        self._instructions = instructions
         self._messages = messages.for_template(request.messages)
         self._format = structured.json_format(request)
         self._offer = tools.offer(request)
@@ -178,8 +189,10 @@ class Completion:
             segments = tools.render(template, messages, offered)
             return engine.vocabulary.tokenize_segments([*segments, *(use.opening if use is not None else ())])
 
+        prompt = self._fitted(prompt_of, truncation.room(engine.context_length, max_tokens))
+        common = self._common(prompt_of, prompt)
         first = GenerationRequest(
-            prompt=self._fitted(prompt_of, truncation.room(engine.context_length, max_tokens)),
+            prompt=prompt,
             max_tokens=max_tokens,
             sampling=self._sampling,
             stop=self._stops,
@@ -189,10 +202,24 @@ class Completion:
             grammar_after=use.trigger if use is not None else None,
             logprobs=self._alternatives,
             visible=use.visible if use is not None else frozenset(),
+            common_key=self._instructions.assistant_id if self._instructions and common else "",
+            common=common,
         )
         count = request.n or 1
         self._choices = [_Choice(index, self._output(use)) for index in range(count)]
         return [replace(first, sampling=messages.sampling_of_choice(self._sampling, index)) for index in range(count)]
+
+    def _common(self, prompt_of: truncation.Render, prompt: list[int]) -> int:
+        """How many of the first tokens are the assistant's and the template's, whoever asks and whatever they say."""
+        if self._instructions is None:
+            return 0
+        said = {"role": "system", "content": self._instructions.text}
+        try:
+            # where these two part something of a user's begins
+            one, other = (prompt_of([said, {"role": "user", "content": text}]) for text in ("a", "b"))
+        except Failure:
+            return 0  # a template that can't say it this way: then nothing is shared
+        return common_prefix(prompt, one, common_prefix(one, other, len(one)))
 
     def _fitted(self, prompt_of: truncation.Render, limit: int) -> list[int]:
         if self._request.truncation != "auto":
@@ -288,8 +315,18 @@ class Completion:
 
 
 def start(
-    models: Models, row: ModelRow, caller: Caller, request: ChatRequest, clock: Clock, *, budget: Budget | None = None
+    models: Models,
+    row: ModelRow,
+    caller: Caller,
+    request: ChatRequest,
+    clock: Clock,
+    *,
+    budget: Budget | None = None,
+    instructions: Instructions | None = None,
 ) -> Completion:
-    """Check the request and have its model loaded. Raises what is wrong with the request itself."""
+    """Check the request and have its model loaded. Raises what is wrong with the request itself.
+
+    `instructions`: of the assistant that is asked, the same for all who ask it: computed once.
+    """
     messages.refuse_unsupported(request)
-    return Completion(models.chat(row), row, caller, request, clock, budget=budget)
+    return Completion(models.chat(row), row, caller, request, clock, budget=budget, instructions=instructions)

@@ -33,7 +33,8 @@ class GenerationRequest:
     `max_tokens` None: until the answer or the context ends. `stop` texts end the answer and are not part of it.
     `fairness_key` names, to the engine meaninglessly, on whose account this runs; with a `weight` (above 0) of 2 it
     gets twice the tokens of one with 1 when both want more than there is. `reuse_key`: cells are shared with prompts of
-    the same key and no others; None: the fairness key; empty: with nobody. The answer keeps to `grammar`, from the
+    the same key and no others; None: the fairness key; empty: with nobody. The first `common` tokens, in which nothing
+    of whoever asks may stand, are shared under `common_key` as well. The answer keeps to `grammar`, from the
     start or, with `grammar_after`, once that text has come. `logprobs` None: none, else with that many alternatives.
     Control tokens in `visible` are shown as text.
     """
@@ -50,6 +51,8 @@ class GenerationRequest:
     priority: Priority = Priority.INTERACTIVE
     weight: float = 1.0
     reuse_key: str | None = None
+    common_key: str = ""
+    common: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Cells of the KV that are worth keeping: prompts that begin alike are computed once.
 
-Only under an equal reuse key: whether a prompt was answered faster would tell one user what another asked.
+Only under an equal reuse key: whether a prompt was answered faster would tell one user what another asked. A beginning
+that is no user's own (an assistant's instructions) is shared by all whose prompts begin with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +51,8 @@ class Kept:
     slot: int
     key: str
     tokens: list[int]
+    common_key: str = ""
+    common: int = 0
 
     @property
     def computed(self) -> int:
@@ -118,8 +121,27 @@ class Prefixes:
         matches = [Match(source, common_prefix(source.tokens, sequence.tokens, most)) for source in sources]
         if self._whole:
             matches = [match for match in matches if match.length == len(match.source.tokens)]
+        else:
+            matches += self._common(sequence, running, most)
         best = max(matches, key=lambda match: match.length, default=None)
         return best if best is not None and best.length >= SHORTEST else None
+
+    def _common(self, sequence: Sequence, running: Iterable[Sequence], most: int) -> Iterator[Match]:
+        """Where the beginning that belongs to no user is, among the cells of others."""
+        if not sequence.common_key:
+            return
+        most = min(most, sequence.common)
+        for kept in self._kept:
+            if kept.common_key == sequence.common_key:
+                yield Match(kept, common_prefix(kept.tokens, sequence.tokens, min(most, kept.common)))
+        for owner in running:
+            if (
+                owner is not sequence
+                and owner.following is None
+                and owner.common_key == sequence.common_key
+                and owner.priority <= sequence.priority
+            ):
+                yield Match(owner, common_prefix(owner.tokens, sequence.tokens, min(most, owner.common)))
 
     def take_number(self) -> int:
         """A number for a sequence that starts; a kept one makes room when there is none."""
@@ -147,7 +169,7 @@ class Prefixes:
             return
         if len(self._kept) >= self._most:
             self.drop_oldest()
-        self._kept.append(Kept(sequence.slot, sequence.cells_key, tokens))
+        self._kept.append(Kept(sequence.slot, sequence.cells_key, tokens, sequence.common_key, sequence.common))
 
     def trim(self, most_cells: int) -> None:
         """Keep at most that many cells. Ends go before beginnings, which more prompts have in common."""

@@ -59,6 +59,16 @@ class Sequence:
         return self.request.fairness_key if key is None else key
 
     @property
+    def common_key(self) -> str:
+        """Under which the first `request.common` of its tokens are shared with everybody's; empty: not."""
+        return self.request.common_key if self.request.common else ""
+
+    @property
+    def common(self) -> int:
+        """How many of its first tokens are nobody's own."""
+        return self.request.common
+
+    @property
     def cells_key(self) -> str:
         """Under which its own cells are kept; when nobody shares them, they wait only for itself."""
         return f"u:{self.reuse_key}" if self.reuse_key else f"s:{self.arrival}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,34 @@ def test_what_has_ended_is_found_by_its_own_key_alone() -> None:
         later = started(cells, prefixes, [*SHARED[:150], 1, 2], key)
         match = prefixes.find(later, [])
         assert (match.length if match else None) == found
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_common_beginning_is_found_by_all_and_not_a_token_more(runs: bool) -> None:
+    cells = Cells()
+    prefixes = Prefixes(cells, 8, 2, whole=False)
+
+    def common(tokens: list[int], key: str, length: int, common_key: str = "assistant") -> Sequence:
+        made = started(cells, prefixes, tokens, key)
+        made.request = replace(made.request, common_key=common_key, common=length)
+        return made
+
+    first = common(SHARED, "a", 60)
+    if not runs:
+        prefixes.leave(first, keep=True)
+
+    def found(sequence: Sequence) -> int | None:
+        match = prefixes.find(sequence, [first] if runs else [])
+        prefixes.leave(sequence, keep=False)
+        return None if match is None else match.length
+
+    assert found(common(SHARED, "b", 60)) == 60
+    assert found(common(SHARED, "b", 70)) == 60
+    assert found(common(SHARED, "b", 50)) == 50
+    assert found(common([*SHARED[:40], 1, 2, 3], "b", 40)) == 40
+    assert found(common(SHARED, "b", 60, "another")) is None
+    assert found(common(SHARED, "b", 0)) is None
+    assert found(common(SHARED, "a", 60)) == len(SHARED) - 1
 
 
 def test_those_without_a_key_share_with_nobody() -> None:

@@ -11,6 +11,7 @@ import msgspec
 from secureai_appliance.conversations import assistants, completions, remote, text_completions
 from secureai_appliance.conversations.answers import ChatCompletion, Usage
 from secureai_appliance.conversations.assistants import Assistant
+from secureai_appliance.conversations.completions import Instructions
 from secureai_appliance.conversations.grounded import Grounded, NotFoundAnswer
 from secureai_appliance.conversations.grounding import Ground, Grounding, bases_of
 from secureai_appliance.conversations.loop import Kit, Loop, Round
@@ -76,11 +77,23 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
     row, assistant = found.row, found.assistant
     assistant_id = None if assistant is None else assistant.id
     request.metered.assistant_id = assistant_id or ""
+    instructions = None
+    # the client's own tools stand before them in some templates, and are nobody else's business
+    if assistant is not None and assistant.system_prompt and not body.tools:
+        instructions = Instructions(assistant.id, assistant.system_prompt)
 
     def start(asked: ChatRequest) -> Round:
         if row.source == "remote":
             return remote.chat(parts.models.remotes, row, asked, parts.clock, via=request.via, budget=request.budget)
-        return completions.start(parts.models, row, request.caller, asked, parts.clock, budget=request.budget)
+        return completions.start(
+            parts.models,
+            row,
+            request.caller,
+            asked,
+            parts.clock,
+            budget=request.budget,
+            instructions=instructions,
+        )
 
     with ExitStack() as held:
         held.enter_context(parts.models.held(row))

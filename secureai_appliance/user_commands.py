@@ -10,7 +10,7 @@ from rich.table import Table
 from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import operator
 from secureai_appliance.accounts.permissions import ROLES, TIERS
-from secureai_appliance.accounts.users import UserPatch, UserQuery
+from secureai_appliance.accounts.user_fields import UserPatch, UserQuery
 from secureai_appliance.command_parts import boot_options, open_file, show
 from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.settings import Settings

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
 from secureai_appliance.accounts import groups
 from secureai_appliance.accounts.callers import Caller
@@ -14,12 +14,12 @@ from secureai_appliance.accounts.permissions import (
     ROLES,
     TIERS,
     Permissions,
-    PermissionsPatch,
     Role,
     Tier,
     checked,
     held_by,
 )
+from secureai_appliance.accounts.user_fields import Me, User, UserCreate, UserPatch, UserQuery
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, PermissionDenied, ValidationError
 from secureai_appliance.core.ids import new_id
@@ -28,7 +28,7 @@ from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.governance.events import UserCreated, UserRoleChanged
 from secureai_appliance.governance.ownership import Ownership
 from secureai_appliance.governance.tiers import Overrides
-from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, UniqueViolation, list_page
+from secureai_appliance.store import ListSpec, Page, Reader, Transaction, UniqueViolation, list_page
 
 # RFC 5321's length, and no more grammar than "something@something": addresses are names here, nothing is mailed
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,190}")
@@ -39,81 +39,6 @@ _COLUMNS = (
 )
 
 _IN_GROUP = "id IN (SELECT user_id FROM group_members WHERE group_id = ?)"
-
-
-class User(msgspec.Struct, kw_only=True):
-    """A person or service that may ask. `permissions` are those of this user alone, beside role and groups."""
-
-    id: str
-    email: str
-    name: str
-    role: Role
-    tier: Tier
-    groups: list[str]
-    permissions: Permissions
-    disabled: bool
-    limits: Overrides | None
-    created_at: str
-    updated_at: str
-
-
-class Me(msgspec.Struct, kw_only=True):
-    """The caller. `permissions` are the rights that this credential leaves them."""
-
-    id: str
-    email: str
-    name: str
-    role: Role
-    tier: Tier
-    groups: list[groups.GroupName]
-    permissions: list[str]
-    disabled: bool
-    limits: Overrides | None
-    key_id: str | None
-    created_at: str
-    updated_at: str
-
-
-class UserCreate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A new user, who signs in with a link or a password that is given to them."""
-
-    email: str
-    name: str
-    role: Role = "user"
-    tier: Tier = "standard"
-    groups: groups.Ids = []
-    permissions: Permissions = msgspec.field(default_factory=Permissions)
-    limits: Overrides | None = None
-
-
-class UserPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Changes of a user; what is left out stays. `groups` and `limits` are replaced as a whole."""
-
-    email: str | UnsetType = UNSET
-    name: str | UnsetType = UNSET
-    role: Role | UnsetType = UNSET
-    tier: Tier | UnsetType = UNSET
-    groups: groups.Ids | UnsetType = UNSET
-    permissions: PermissionsPatch | UnsetType = UNSET
-    disabled: bool | UnsetType = UNSET
-    limits: Overrides | UnsetType | None = UNSET
-
-
-class UserQuery(ListQuery, kw_only=True):
-    """`group` is a group's id; `q` looks into address and name."""
-
-    role: Role | None = None
-    tier: Tier | None = None
-    disabled: bool | None = None
-    group: Annotated[str, Meta(max_length=100)] | None = None
-
-
-class UserDelete(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What becomes of what the user has made."""
-
-    transfer_to: (
-        Annotated[str, Meta(max_length=100, description="The user who gets it; without it, it is deleted too.")] | None
-    ) = None
 
 
 def create(

@@ -11,7 +11,7 @@ from secureai_appliance.accounts.keys import Key, KeyCreate, KeyCreated, KeyPatc
 from secureai_appliance.accounts.oauth.clients import Client, ClientCreate, ClientCreated, ClientPatch
 from secureai_appliance.accounts.oauth.grants import Authorization
 from secureai_appliance.accounts.sessions import Session, SignInLink
-from secureai_appliance.accounts.users import Me, User, UserCreate, UserDelete, UserPatch, UserQuery
+from secureai_appliance.accounts.user_fields import Me, User, UserCreate, UserDelete, UserPatch, UserQuery
 from secureai_appliance.conversations.answers import ChatCompletion
 from secureai_appliance.conversations.assistants import Assistant, AssistantCreate, AssistantPatch, AssistantQuery
 from secureai_appliance.conversations.chat_messages import ChatMessage

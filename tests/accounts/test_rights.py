@@ -11,9 +11,15 @@ from secureai_appliance.accounts import groups, keys, sessions, users
 from secureai_appliance.accounts.callers import Caller, operator
 from secureai_appliance.accounts.groups import GroupCreate, GroupPatch
 from secureai_appliance.accounts.keys import KeyCreate
-from secureai_appliance.accounts.permissions import ORDINARY, PERMISSIONS, ROLE_PERMISSIONS
+from secureai_appliance.accounts.permissions import (
+    ORDINARY,
+    PERMISSIONS,
+    ROLE_PERMISSIONS,
+    Permissions,
+    PermissionsPatch,
+)
 from secureai_appliance.accounts.sessions import Browser, Lifetimes
-from secureai_appliance.accounts.users import UserCreate, UserPatch, UserQuery
+from secureai_appliance.accounts.user_fields import User, UserCreate, UserPatch, UserQuery
 from secureai_appliance.appliance import OWNERSHIP
 from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, PermissionDenied, ValidationError
 from secureai_appliance.governance.tiers import Overrides
@@ -24,7 +30,7 @@ from tests.support.clock import FakeClock
 ROOT = operator("test")
 
 
-def make(store: Store, name: str = "ada", caller: Caller = ROOT, **fields: Any) -> users.User:
+def make(store: Store, name: str = "ada", caller: Caller = ROOT, **fields: Any) -> User:
     with store.transaction() as tx:
         body = UserCreate(email=f"{name}@example.org", name=name, **fields)
         return users.add(tx, caller, body)
@@ -32,15 +38,15 @@ def make(store: Store, name: str = "ada", caller: Caller = ROOT, **fields: Any) 
 
 def make_group(store: Store, name: str = "workshop", caller: Caller = ROOT, **permissions: list[str]) -> groups.Group:
     with store.transaction() as tx:
-        return groups.create(tx, caller, GroupCreate(name=name, permissions=users.Permissions(**permissions)))
+        return groups.create(tx, caller, GroupCreate(name=name, permissions=Permissions(**permissions)))
 
 
-def change(store: Store, user: users.User, caller: Caller = ROOT, **fields: Any) -> users.User:
+def change(store: Store, user: User, caller: Caller = ROOT, **fields: Any) -> User:
     with store.transaction() as tx:
         return users.patch(tx, caller, OWNERSHIP, user.id, UserPatch(**fields))
 
 
-def through_key(store: Store, user: users.User, **fields: Any) -> Caller:
+def through_key(store: Store, user: User, **fields: Any) -> Caller:
     """The user as a request with a new key of theirs finds them."""
     with store.transaction() as tx:
         secret = keys.create(tx, users.caller_of(tx, user.id), KeyCreate(name="k", **fields)).key
@@ -52,7 +58,7 @@ def again(store: Store, secret: str) -> Caller:
         return keys.authenticate(db, secret, 1_770_000_000)
 
 
-def rights(store: Store, user: users.User) -> frozenset[str]:
+def rights(store: Store, user: User) -> frozenset[str]:
     with store.read() as db:
         return users.rights(db, user.id)
 
@@ -69,14 +75,14 @@ def test_a_denial_wins_over_role_grant_and_group(store: Store) -> None:
     user = make(
         store,
         groups=[granting.id, denying.id],
-        permissions=users.Permissions(granted=["chats:write", "audit:read"], denied=["keys:write"]),
+        permissions=Permissions(granted=["chats:write", "audit:read"], denied=["keys:write"]),
     )
     assert rights(store, user) == (ORDINARY | {"tools:write", "audit:read"}) - {"chats:write", "keys:write"}
 
 
 def test_an_administrator_holds_everything_whatever_a_group_denies(store: Store) -> None:
     group = make_group(store, denied=["users:admin"])
-    admin = make(store, role="admin", groups=[group.id], permissions=users.Permissions(denied=["chats:read"]))
+    admin = make(store, role="admin", groups=[group.id], permissions=Permissions(denied=["chats:read"]))
     assert rights(store, admin) == set(PERMISSIONS)
 
 
@@ -97,7 +103,7 @@ def test_changes_count_from_the_next_request_on_for_keys_and_sessions(store: Sto
     change(store, user, groups=[group.id])
     assert seen() == ({"tools:write"}, {"tools:write"})
     with store.transaction() as tx:
-        groups.patch(tx, ROOT, group.id, GroupPatch(permissions=users.PermissionsPatch(granted=["usage:read"])))
+        groups.patch(tx, ROOT, group.id, GroupPatch(permissions=PermissionsPatch(granted=["usage:read"])))
     assert seen() == ({"usage:read"}, {"usage:read"})
     change(store, user, groups=[], role="auditor")
     assert seen() == (ROLE_PERMISSIONS["auditor"] - ORDINARY,) * 2
@@ -142,8 +148,8 @@ def test_the_last_administrator_stays_one(store: Store, fields: dict[str, Any]) 
 # who administers users does not thereby become an administrator
 
 
-def helper(store: Store) -> tuple[users.User, Caller]:
-    user = make(store, "helper", permissions=users.Permissions(granted=["users:admin", "users:read"]))
+def helper(store: Store) -> tuple[User, Caller]:
+    user = make(store, "helper", permissions=Permissions(granted=["users:admin", "users:read"]))
     return user, through_key(store, user)
 
 
@@ -156,7 +162,7 @@ def test_who_administers_users_gives_no_right_that_is_not_their_own(store: Store
         lambda: make(store, "root", caller, groups=[powerful.id]),
         lambda: change(store, plain, caller, role="auditor"),
         lambda: change(store, user, caller, role="admin"),
-        lambda: change(store, user, caller, permissions=users.PermissionsPatch(granted=["audit:read"])),
+        lambda: change(store, user, caller, permissions=PermissionsPatch(granted=["audit:read"])),
         lambda: change(store, plain, caller, groups=[powerful.id]),
         lambda: make_group(store, "mine", caller, granted=["configs:admin"]),
     ):
@@ -240,8 +246,8 @@ def test_every_table_that_belongs_to_users_is_declared(store: Store) -> None:
     ("fields", "field"),
     [
         ({"groups": ["grp-none"]}, "groups.0"),
-        ({"permissions": users.Permissions(granted=["chats:fly"])}, "permissions.granted"),
-        ({"permissions": users.Permissions(denied=["root"])}, "permissions.denied"),
+        ({"permissions": Permissions(granted=["chats:fly"])}, "permissions.granted"),
+        ({"permissions": Permissions(denied=["root"])}, "permissions.denied"),
     ],
 )
 def test_a_bad_value_is_named_and_nobody_is_made(store: Store, fields: dict[str, Any], field: str) -> None:
@@ -259,10 +265,10 @@ def test_a_patch_changes_what_it_names_and_leaves_the_rest(store: Store) -> None
         store,
         groups=[group.id],
         limits=Overrides(requests_per_day=None, tokens_per_day=5),
-        permissions=users.Permissions(granted=["tools:write"], denied=["chats:read"]),
+        permissions=Permissions(granted=["tools:write"], denied=["chats:read"]),
     )
-    changed = change(store, user, name="Ada L.", permissions=users.PermissionsPatch(denied=[]))
-    assert changed.permissions == users.Permissions(granted=["tools:write"])
+    changed = change(store, user, name="Ada L.", permissions=PermissionsPatch(denied=[]))
+    assert changed.permissions == Permissions(granted=["tools:write"])
     assert (changed.name, changed.email, changed.groups, changed.limits) == (
         "Ada L.",
         user.email,
@@ -312,7 +318,7 @@ def test_changes_of_users_and_groups_are_in_the_audit_log(store: Store) -> None:
 
 
 def test_groups_neither_give_nor_take_what_their_administrator_lacks(store: Store) -> None:
-    helper = make(store, "helper", permissions=users.Permissions(granted=["users:admin"]))
+    helper = make(store, "helper", permissions=Permissions(granted=["users:admin"]))
     caller = through_key(store, helper)
     auditor = make(store, "auditor", role="auditor")
     denying, granting = make_group(store, "denying", denied=["audit:read"]), make_group(store, granted=["audit:read"])
@@ -320,10 +326,8 @@ def test_groups_neither_give_nor_take_what_their_administrator_lacks(store: Stor
         lambda tx: groups.add_members(tx, caller, denying.id, [auditor.id]),
         lambda tx: groups.remove_member(tx, caller, granting.id, auditor.id),
         lambda tx: groups.delete(tx, caller, granting.id),
-        lambda tx: groups.patch(tx, caller, granting.id, GroupPatch(permissions=users.PermissionsPatch(granted=[]))),
-        lambda tx: groups.create(
-            tx, caller, GroupCreate(name="g", permissions=users.Permissions(denied=["audit:read"]))
-        ),
+        lambda tx: groups.patch(tx, caller, granting.id, GroupPatch(permissions=PermissionsPatch(granted=[]))),
+        lambda tx: groups.create(tx, caller, GroupCreate(name="g", permissions=Permissions(denied=["audit:read"]))),
     ]
     for attempt in tries:
         with pytest.raises(PermissionDenied), store.transaction() as tx:

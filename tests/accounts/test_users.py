@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from secureai_appliance.accounts import users
+from secureai_appliance.accounts.user_fields import User
 from secureai_appliance.core.errors import Conflict, ValidationError
 from secureai_appliance.store import Store
 
 
-def make(store: Store, **fields: str) -> users.User:
+def make(store: Store, **fields: str) -> User:
     values = {"email": "ada@example.org", "name": "Ada", "role": "user"} | fields
     with store.transaction() as tx:
         return users.create(tx, **values)

@@ -15,7 +15,7 @@ from secureai_appliance.accounts.callers import operator
 from secureai_appliance.accounts.groups import GroupCreate
 from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.permissions import Permissions
-from secureai_appliance.accounts.users import UserCreate
+from secureai_appliance.accounts.user_fields import UserCreate
 from secureai_appliance.web.route import Access, Route
 from secureai_appliance.web.routes import route_table
 from tests.support.access import ALLOWED, NARROW, OWNED, RIGHTS, owned_path

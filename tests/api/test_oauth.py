@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import json
 import logging
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
+from secureai_appliance.governance.audit import SYSTEM
 from tests.support.oauth import CALLBACK, FORM, SCOPES, VERIFIER, OAuthClient, register, sent_back, session_of
 from tests.support.running import Response, Running
 
@@ -439,6 +441,27 @@ def test_a_client_proves_itself_by_header_or_form_and_not_at_all_otherwise(
     fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
     assert client.post("/oauth/token", fields | {"client_secret": None}).json["error"] == "invalid_client"
     assert client.post("/oauth/token", fields | nothing, basic(right)).status == 200
+
+
+def test_guessing_secrets_is_bounded_per_address_and_the_right_one_never_refused(
+    api: Running, client: OAuthClient, browser: dict[str, str]
+) -> None:
+    def bound(most: int) -> None:
+        with api.appliance.store.transaction() as tx:
+            api.appliance.configs.put(tx, SYSTEM, "limits.failed_authentications_per_minute", most)
+
+    code = client.code(browser)
+    wrong = dataclasses.replace(client, secret="scs-wrong")
+    bound(1)
+    try:
+        answers = [wrong.post("/oauth/token", {"grant_type": "client_credentials"}) for _ in range(4)]
+        # earlier ones count too, and the minute may end in between
+        assert {answer.status for answer in answers} | {401} == {401, 429}
+        last = next(answer for answer in answers if answer.status == 429)
+        assert (int(last.headers["retry-after"]) >= 1, last.headers["x-ratelimit-remaining"]) == (True, "0")
+        assert works(api, client.redeem(code).json["access_token"])
+    finally:
+        bound(1_000_000)
 
 
 def test_a_new_secret_ends_the_old_one(api: Running, browser: dict[str, str]) -> None:

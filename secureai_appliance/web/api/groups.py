@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secureai_appliance.accounts import groups, users
 from secureai_appliance.accounts.groups import Group, GroupCreate, GroupPatch, MembersAdd
-from secureai_appliance.accounts.users import User, UserQuery
+from secureai_appliance.accounts.user_fields import User, UserQuery
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import require_match

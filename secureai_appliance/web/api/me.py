@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secureai_appliance.accounts import users
-from secureai_appliance.accounts.users import Me
+from secureai_appliance.accounts.user_fields import Me
 from secureai_appliance.governance.quotas import LimitState
 from secureai_appliance.web.request import Request
 

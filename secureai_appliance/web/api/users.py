@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secureai_appliance.accounts import second_factors, sessions, users
 from secureai_appliance.accounts.sessions import SignInLink
-from secureai_appliance.accounts.users import User, UserCreate, UserDelete, UserPatch, UserQuery
+from secureai_appliance.accounts.user_fields import User, UserCreate, UserDelete, UserPatch, UserQuery
 from secureai_appliance.store import Page
 from secureai_appliance.web.addresses import public_url
 from secureai_appliance.web.request import Request

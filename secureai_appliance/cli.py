@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from secureai_appliance import __version__, knowledge_commands, user_commands
+from secureai_appliance import __version__, chat_command, knowledge_commands, user_commands
 from secureai_appliance.accounts import keys, passwords, sessions, users
 from secureai_appliance.accounts.permissions import ROLES, TIERS
 from secureai_appliance.command_parts import boot_options, open_file, show
@@ -86,6 +86,7 @@ def user() -> None:
 
 for _command in user_commands.COMMANDS:
     user.add_command(_command)
+cli.add_command(chat_command.chat)
 cli.add_command(knowledge_commands.knowledge)
 
 
@@ -392,31 +393,6 @@ def model_unload(chosen: Settings, key: str | None, name: str) -> None:
     from secureai_appliance import model_commands
 
     click.echo(model_commands.ask_server(chosen, key, name, "unload"))
-
-
-@cli.command()
-@boot_options("data", "host", "port")
-@_KEY
-@click.option("--model", "name", default="default", show_default=True, help="A model's id or alias.")
-@click.option("--url", default=None, help="Address of the server. Default: http://HOST:PORT.")
-def chat(chosen: Settings, *, key: str | None, name: str, url: str | None) -> None:
-    """Talk to a model of the running server; one line is one message, Ctrl-D ends it."""
-    from secureai_appliance import terminal_chat
-    from secureai_appliance.client import Client, server_url
-
-    client = Client(url or server_url(chosen), key)
-    lines = _typed() if sys.stdin.isatty() else iter([sys.stdin.read()])
-    terminal_chat.converse(client, name, lines, lambda text: click.echo(text, nl=False))
-
-
-def _typed() -> Iterator[str]:
-    """Lines as they are typed, until Ctrl-D."""
-    while True:
-        try:
-            yield input("> ")
-        except (EOFError, KeyboardInterrupt):
-            click.echo()
-            return
 
 
 def _moment(text: str) -> str:

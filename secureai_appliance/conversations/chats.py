@@ -54,7 +54,10 @@ class ChatPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Chat(msgspec.Struct, kw_only=True):
-    """A conversation. `model` is the one that answered last, null before the first answer of a chat that names none."""
+    """A conversation. `model` is the one that answered last, null before the first answer of a chat that names none.
+
+    `assistant_id`: the one that was asked last, null where none ever was.
+    """
 
     id: str
     user_id: str

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations import chat_messages, chats, messages
 from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Citation, Gathered, ToolCall, Usage
@@ -132,6 +133,8 @@ class Turn:
         """Write what was said, and the chat if it is new. Raises NotFound when the chat was deleted meanwhile."""
         self._completion = completion
         with self._turns.store.transaction() as tx:
+            # a model may have taken minutes to be read
+            users.require_active(tx, self._caller.user_id)
             chat_id = self.chat_id or self._new(tx)
             chats.get(tx, self._caller.user_id, chat_id)
             place = chats.place(tx, chat_id)
@@ -139,7 +142,11 @@ class Turn:
             if stale is not None:
                 interrupted(tx, chat_id, stale)
             chat_messages.add(tx, place, self._said)
-            tx.run("UPDATE chats SET running = ?, model = ? WHERE row_id = ?", completion.id, completion.model, place)
+            tx.run(
+                "UPDATE chats SET running = ?, model = ?,"
+                " assistant_id = COALESCE((SELECT id FROM assistants WHERE id = ?), assistant_id) WHERE row_id = ?",
+                *(completion.id, completion.model, completion.assistant_id, place),
+            )
             # a new one was made with its title
             if title_by == "nobody" and (title := _title(self._said)):
                 chats.write_title(tx, chat_id, title, "first words")
@@ -186,6 +193,8 @@ class Turn:
 
     def _new(self, tx: Transaction) -> str:
         title = _title(self._said)
+        # it may have been deleted meanwhile, and what is not there is nothing to refer to
+        assistant_id = tx.value("SELECT id FROM assistants WHERE id = ?", self._completion.assistant_id)
         chat = chats.insert(
             tx,
             self._caller,
@@ -193,7 +202,7 @@ class Turn:
             title=title,
             by="first words" if title else "nobody",
             metadata=self.request.metadata or {},
-            assistant_id=self._completion.assistant_id,
+            assistant_id=assistant_id,
         )
         return chat.id
 

@@ -12,7 +12,7 @@ from secureai_appliance.conversations.answers import Gathered
 from secureai_appliance.conversations.chats import ChatCreate, ChatQuery
 from secureai_appliance.conversations.messages import ChatRequest, Message
 from secureai_appliance.conversations.turns import Started, Turn, Turns
-from secureai_appliance.core.errors import Conflict
+from secureai_appliance.core.errors import AuthenticationError, Conflict
 from secureai_appliance.store import Store
 from tests.support.audit import newest, rows
 from tests.support.clock import FakeClock
@@ -76,6 +76,24 @@ def test_of_two_turns_of_a_chat_the_second_is_refused_until_the_first_is_closed(
     with pytest.raises(Conflict):
         held.join(ann, said("three", first.chat_id), keep=False)
     second.close()
+
+
+def test_an_assistant_that_was_deleted_meanwhile_is_not_referred_to(store: Store, ann: Caller) -> None:
+    turn = Turns(store).join(ann, said("one"), keep=False)
+    assert isinstance(turn, Turn)
+    turn.begin(Started("resp-one", "m", "asst-gone"))
+    with store.read() as db:
+        assert chats.get(db, ann.user_id, turn.chat_id or "").assistant_id is None
+
+
+def test_nothing_is_written_for_a_user_who_was_disabled_meanwhile(store: Store, ann: Caller) -> None:
+    turn = Turns(store).join(ann, said("one"), keep=False)
+    with store.transaction() as tx:
+        tx.run("UPDATE users SET disabled = 1 WHERE id = ?", ann.user_id)
+    with pytest.raises(AuthenticationError):
+        turn.begin(Started("resp-one", "m"))
+    with store.read() as db:
+        assert chats.list_(db, ChatQuery(), ann.user_id).total == 0
 
 
 def test_what_did_not_begin_is_nowhere(store: Store, ann: Caller) -> None:

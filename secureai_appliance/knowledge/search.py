@@ -314,14 +314,15 @@ def _fuse(legs: _Legs, mode: Mode, weight: float) -> list[_Scored]:
 
 def _rows(db: Reader, caller: Caller, row_ids: Sequence[int]) -> dict[int, _Row]:
     where, params = sharing.visible_to(caller, BASES)
-    found = db.all(
-        'SELECT chunks.row_id, chunks.id, documents.id, base_id, filename, page, heading, start, "end", text'  # noqa: S608
-        " FROM json_each(?) AS wanted JOIN chunks ON chunks.row_id = wanted.value"
+    found = db.value(
+        # in one row: each row of an answer waits for its turn beside threads that compute
+        "SELECT json_group_array(json_array(chunks.row_id, chunks.id, documents.id, base_id, filename, page, heading,"  # noqa: S608
+        ' start, "end", text)) FROM json_each(?) AS wanted JOIN chunks ON chunks.row_id = wanted.value'
         " JOIN documents ON documents.id = chunks.document_id"
         f" WHERE documents.base_id IN (SELECT id FROM knowledge_bases WHERE {where})",
         *(msgspec.json.encode(row_ids).decode(), *params),
     )
-    return {row_id: _Row(*rest) for row_id, *rest in found}
+    return {row_id: _Row(*rest) for row_id, *rest in msgspec.json.decode(found)}
 
 
 def _choose(scored: Sequence[_Scored], rows: dict[int, _Row], body: SearchRequest) -> tuple[list[_Scored], list[Cut]]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SWEPT_AT_ONCE = 500
 _MOST_RANKED = 20_000
+_FREQUENT = 2000
+_MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,25 @@ def _remove(tx: Transaction, index_id: int, rows: Sequence[int], *, with_terms: 
     tx.run(f"DELETE FROM chunks WHERE row_id {wanted}", encoded)  # noqa: S608 (constant)
 
 
+Counts = dict[tuple[int, str, int], int]
+"""In how many chunks a term stands: by the number of an index of one store, the term, and how large the index was."""
+
+
 def matching(
-    db: Reader, index: Index, words: Sequence[Sequence[str]], count: int, only: Condition | None = None
+    db: Reader,
+    index: Index,
+    words: Sequence[Sequence[str]],
+    count: int,
+    *,
+    only: Condition | None = None,
+    kept: Counts | None = None,
 ) -> list[Hit]:
-    """The chunks in which any of the words stand, the best `count` by BM25. A word is the terms it may stand as."""
-    expression = " OR ".join('"' + term.replace('"', '""') + '"' for term in _telling(db, index, words))
+    """The chunks in which any of the words stand, the best `count` by BM25. A word is the terms it may stand as.
+
+    `kept`: what is known of this store.
+    """
+    telling = _telling(db, index, words, {} if kept is None else kept)
+    expression = " OR ".join('"' + term.replace('"', '""') + '"' for term in telling)
     if not expression:
         return []
     table = terms_table(index.row_id)
@@ -126,17 +142,16 @@ def matching(
     return [Hit(row_id, score) for row_id, score in msgspec.json.decode(found)]
 
 
-def _telling(db: Reader, index: Index, words: Sequence[Sequence[str]]) -> list[str]:
+def _telling(db: Reader, index: Index, words: Sequence[Sequence[str]], kept: Counts) -> list[str]:
     """The terms to look for: those of the rarest words, until they stand in so many chunks that ranking takes long.
 
     In a large base, words that stand everywhere tell little and cost most.
     """
-    found = db.value(
-        f"SELECT json_group_object(term, doc) FROM {words_table(index.row_id)}"  # noqa: S608 (a number)
-        " WHERE term IN (SELECT value FROM json_each(?))",
-        msgspec.json.encode([term for word in words for term in word]).decode(),
-    )
-    chunks: dict[str, int] = msgspec.json.decode(found)
+    wanted = list(dict.fromkeys(term for word in words for term in word))
+    size = vectors.size(db, index.row_id)
+    if size * len(wanted) <= _MOST_RANKED:
+        return wanted
+    chunks = _counted(db, index.row_id, wanted, size.bit_length(), kept)
     counted = sorted(
         (sum(chunks.get(term, 0) for term in word), [term for term in word if term in chunks]) for word in words
     )
@@ -148,3 +163,21 @@ def _telling(db: Reader, index: Index, words: Sequence[Sequence[str]]) -> list[s
             break
         terms += known
     return list(dict.fromkeys(terms))
+
+
+def _counted(db: Reader, index_id: int, terms: Sequence[str], size: int, kept: Counts) -> dict[str, int]:
+    """In how many chunks each of the terms stands; none of a term that is nowhere.
+
+    Counting those of a frequent term takes as long as ranking them: it is done again when the index is twice as large.
+    """
+    known = {term: kept[index_id, term, size] for term in terms if (index_id, term, size) in kept}
+    found = db.value(
+        f"SELECT json_group_object(term, doc) FROM {words_table(index_id)}"  # noqa: S608 (a number)
+        " WHERE term IN (SELECT value FROM json_each(?))",
+        msgspec.json.encode([term for term in terms if term not in known]).decode(),
+    )
+    counted: dict[str, int] = msgspec.json.decode(found)
+    if len(kept) > _MOST_KEPT:
+        kept.clear()
+    kept.update({(index_id, term, size): chunks for term, chunks in counted.items() if chunks >= _FREQUENT})
+    return known | counted

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Meta
@@ -19,8 +20,10 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.knowledge import bases, embedding, index, relevance, vectors
 from secureai_appliance.knowledge.bases import BASES, Index
+from secureai_appliance.knowledge.fusion import Legs, Mode, Scored, fuse, trust
+from secureai_appliance.knowledge.index import Counts
 from secureai_appliance.knowledge.terms import query_terms
-from secureai_appliance.knowledge.vectors import Condition, Hit
+from secureai_appliance.knowledge.vectors import Blocks, Condition, Hit
 from secureai_appliance.store import Reader, Store
 
 if TYPE_CHECKING:
@@ -29,13 +32,10 @@ if TYPE_CHECKING:
 
     from secureai_appliance.models.registry import Models
 
-Mode = Literal["hybrid", "vector", "keyword"]
 Ids = Annotated[list[str], Meta(min_length=1, max_length=100)]
 
-RRF_K = 10
 DEPTH = 100
 """Passages that each leg puts in order."""
-_KNOWN, _SPELLED = 0.5, 0.8
 _TRIES = 3
 
 
@@ -148,9 +148,14 @@ class _Row:
 
 
 @dataclass
-class _Legs:
-    vector: list[Hit] = field(default_factory=list)
-    keyword: list[Hit] = field(default_factory=list)
+class _Kept:
+    """What was read for earlier searches and is still true."""
+
+    blocks: Blocks = field(default_factory=Blocks)
+    counts: Counts = field(default_factory=dict)
+
+
+_kept: WeakKeyDictionary[Store, _Kept] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -160,14 +165,8 @@ class _Query:
     vectors: dict[str, NDArray[np.float32]]
     tokens: int
     weight: float
-
-
-@dataclass(frozen=True)
-class _Scored:
-    row_id: int
-    score: float
-    vector_rank: int | None
-    keyword_rank: int | None
+    words: list[list[str]]
+    kept: _Kept
 
 
 def search(
@@ -188,7 +187,7 @@ def search(
     for _ in range(_TRIES):
         with store.read() as db:
             places = _places(db, caller, base_ids)
-        query = _embed(store, models, places, body, abandoned)
+        query = _understand(store, models, places, body, abandoned)
         for model in query.vectors:
             used(model, query.tokens)
         with store.read() as db:
@@ -202,7 +201,7 @@ def _places(db: Reader, caller: Caller, base_ids: Sequence[str]) -> list[_Place]
     return [_Place(base_id, bases.active(db, base_id)) for base_id in found]
 
 
-def _embed(
+def _understand(
     store: Store, models: Models, places: Sequence[_Place], body: SearchRequest, abandoned: Callable[[], bool]
 ) -> _Query:
     made: dict[str, NDArray[np.float32]] = {}
@@ -212,34 +211,24 @@ def _embed(
             with embedding.embedder(store, models, name, abandoned) as model:
                 ids = embedding.tokens(model, body.query)
                 made[name] = embedding.vectors(model, [ids], abandoned)[0]
-            tokens, weight = len(ids), _trust(body.query, len(ids) - embedding.SPECIAL_TOKENS)
-    return _Query(made, tokens, weight)
-
-
-def _trust(query: str, tokens: int) -> float:
-    """What the vectors are worth: a model that spells a language's words out letter by letter doesn't know it.
-
-    So it is with names and numbers of parts, which are better found by their letters.
-    """
-    letters = sum(1 for letter in query if letter.isalnum()) or 1
-    return min(1.0, max(0.0, (_SPELLED - tokens / letters) / (_SPELLED - _KNOWN)))
+            tokens, weight = len(ids), trust(body.query, len(ids) - embedding.SPECIAL_TOKENS)
+    return _Query(made, tokens, weight, query_terms(body.query), _kept.setdefault(store, _Kept()))
 
 
 def _search(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRequest, query: _Query) -> Found:
-    words = query_terms(body.query)
-    legs = _ask(db, places, body, query, words)
-    scored = _fuse(legs, body.mode, query.weight)
+    legs = _ask(db, places, body, query)
+    scored = fuse(legs, body.mode, query.weight)
     rows = _rows(db, caller, [each.row_id for each in scored])
     scored = [each for each in scored if each.row_id in rows]
     kept, cut = _choose(scored, rows, body)
     cosines = {hit.row_id: hit.score for hit in legs.vector}
     data = [_result(each, rows[each.row_id], cosines.get(each.row_id)) for each in kept]
     if body.explain:
-        _judge(db, places, data, words, query.weight if query.vectors else 0.0)
+        _judge(db, places, data, query.words, query.weight if query.vectors else 0.0)
     return Found(
         data=data,
         trace=Trace(
-            terms=words,
+            terms=query.words,
             embedding_models=list(query.vectors),
             vector_weight=round(query.weight, 3),
             vector=_candidates(legs.vector, rows),
@@ -251,17 +240,15 @@ def _search(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRe
     )
 
 
-def _ask(
-    db: Reader, places: Sequence[_Place], body: SearchRequest, query: _Query, words: Sequence[Sequence[str]]
-) -> _Legs:
-    legs = _Legs()
+def _ask(db: Reader, places: Sequence[_Place], body: SearchRequest, query: _Query) -> Legs:
+    legs, kept = Legs(), query.kept
     for place in places:
         only = _condition(place, body.filter)
         vector = query.vectors.get(place.index.embedding_model)
         if vector is not None:
-            legs.vector += vectors.nearest(db, place.index, vector, count=DEPTH, only=only)
+            legs.vector += vectors.nearest(db, place.index, vector, count=DEPTH, only=only, kept=kept.blocks)
         if body.mode != "vector":
-            legs.keyword += index.matching(db, place.index, words, DEPTH, only)
+            legs.keyword += index.matching(db, place.index, query.words, DEPTH, only=only, kept=kept.counts)
     for leg in (legs.vector, legs.keyword):
         leg.sort(key=lambda hit: (-hit.score, hit.row_id))
         del leg[DEPTH:]
@@ -287,31 +274,6 @@ def _json(values: Sequence[str] | None) -> str | None:
     return None if values is None else msgspec.json.encode(values).decode()
 
 
-def _fuse(legs: _Legs, mode: Mode, weight: float) -> list[_Scored]:
-    """All that was found, best first: by the leg that was asked, or by the sum of 1 / (10 + place) over both."""
-    vector = {hit.row_id: place for place, hit in enumerate(legs.vector, 1)}
-    keyword = {hit.row_id: place for place, hit in enumerate(legs.keyword, 1)}
-    if not keyword:
-        weight = 1.0  # nothing else is known
-    if mode == "vector":
-        scores = {hit.row_id: max(0.0, hit.score) for hit in legs.vector}
-    elif mode == "keyword":
-        best = max((hit.score for hit in legs.keyword), default=1.0) or 1.0
-        scores = {hit.row_id: max(0.0, hit.score / best) for hit in legs.keyword}
-    else:
-        most = (1 + weight) / (RRF_K + 1)
-        scores = {
-            row_id: (
-                (weight / (RRF_K + vector[row_id]) if row_id in vector else 0.0)
-                + (1 / (RRF_K + keyword[row_id]) if row_id in keyword else 0.0)
-            )
-            / most
-            for row_id in vector | keyword
-        }
-    found = [_Scored(row_id, score, vector.get(row_id), keyword.get(row_id)) for row_id, score in scores.items()]
-    return sorted(found, key=lambda each: (-each.score, each.keyword_rank or DEPTH + 1, each.row_id))
-
-
 def _rows(db: Reader, caller: Caller, row_ids: Sequence[int]) -> dict[int, _Row]:
     where, params = sharing.visible_to(caller, BASES)
     found = db.value(
@@ -325,15 +287,15 @@ def _rows(db: Reader, caller: Caller, row_ids: Sequence[int]) -> dict[int, _Row]
     return {row_id: _Row(*rest) for row_id, *rest in msgspec.json.decode(found)}
 
 
-def _choose(scored: Sequence[_Scored], rows: dict[int, _Row], body: SearchRequest) -> tuple[list[_Scored], list[Cut]]:
+def _choose(scored: Sequence[Scored], rows: dict[int, _Row], body: SearchRequest) -> tuple[list[Scored], list[Cut]]:
     """The first `top_k`, each text once; more of one document than `per_document` only where others leave room."""
-    kept: list[_Scored] = []
-    spare: list[_Scored] = []
+    kept: list[Scored] = []
+    spare: list[Scored] = []
     cut: list[Cut] = []
     texts: set[str] = set()
     taken: dict[str, int] = {}
 
-    def leave(each: _Scored, reason: Any) -> None:
+    def leave(each: Scored, reason: Any) -> None:
         row = rows[each.row_id]
         cut.append(Cut(chunk_id=row.chunk_id, document_id=row.document_id, score=_rounded(each.score), reason=reason))
 
@@ -377,7 +339,7 @@ def _candidates(hits: Sequence[Hit], rows: dict[int, _Row]) -> list[Candidate]:
     ]
 
 
-def _result(each: _Scored, row: _Row, cosine: float | None) -> Result:
+def _result(each: Scored, row: _Row, cosine: float | None) -> Result:
     return Result(
         chunk_id=row.chunk_id,
         document_id=row.document_id,

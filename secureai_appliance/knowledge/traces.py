@@ -18,7 +18,8 @@ from secureai_appliance.core.ids import new_id
 from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.knowledge import bases
 from secureai_appliance.knowledge.bases import BASES
-from secureai_appliance.knowledge.search import Mode, Ranks, Trace
+from secureai_appliance.knowledge.fusion import Mode
+from secureai_appliance.knowledge.search import Ranks, Trace
 from secureai_appliance.store import Reader, Transaction
 
 OWNED = (Owned("retrieval_traces", "user_id", "delete"),)

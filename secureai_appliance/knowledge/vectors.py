@@ -10,6 +10,8 @@ its block until it is a quarter of it.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,8 @@ MOST_IN_A_BLOCK = 8192
 _LARGER = 2  # times: so much more is left alone
 _DEAD_SHARE = 4  # one in so many
 _TIDIED_AT_ONCE = 200
+
+_KEPT_BYTES = 64 * 1024 * 1024
 
 FEWEST_CANDIDATES, MOST_CANDIDATES = 1024, 4096
 _CANDIDATES_SHARE = 50  # one in so many
@@ -53,6 +57,34 @@ class _Block:
 
     row_ids: NDArray[np.int64]
     signs: Signs
+
+    @property
+    def bytes(self) -> int:
+        return self.row_ids.nbytes + self.signs.nbytes
+
+
+class Blocks:
+    """Blocks of one store that were read lately, up to a bound: one never changes under its number."""
+
+    def __init__(self, most_bytes: int = _KEPT_BYTES) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[int, _Block] = OrderedDict()
+        self._most = most_bytes
+        self._bytes = 0
+
+    def find(self, block_id: int) -> _Block | None:
+        with self._lock:
+            if block_id in self._kept:
+                self._kept.move_to_end(block_id)
+            return self._kept.get(block_id)
+
+    def keep(self, block_id: int, block: _Block) -> None:
+        with self._lock:
+            if block_id not in self._kept:
+                self._kept[block_id] = block
+                self._bytes += block.bytes
+            while self._bytes > self._most:
+                self._bytes -= self._kept.popitem(last=False)[1].bytes
 
 
 def put(tx: Transaction, index_id: int, row_ids: Sequence[int], found: Sequence[Vector]) -> None:
@@ -98,6 +130,12 @@ def remove(tx: Transaction, index_id: int, row_ids: Sequence[int]) -> None:
         _write(tx, index_id, _take(tx, block_id))
 
 
+def size(db: Reader, index_id: int) -> int:
+    """How many vectors are in an index; a few more while some were taken out lately."""
+    found: int = db.value("SELECT COALESCE(SUM(size), 0) FROM vector_blocks WHERE index_id = ?", index_id)
+    return found
+
+
 def drop(tx: Transaction, index_id: int) -> None:
     """Take all blocks of an index away, before its chunks are."""
     tx.run("DELETE FROM vector_blocks WHERE index_id = ?", index_id)
@@ -140,15 +178,21 @@ def nearest(
     count: int,
     candidates: int | None = None,
     only: Condition | None = None,
+    kept: Blocks | None = None,
 ) -> list[Hit]:
     """The best `count` of the chunks whose vectors are nearest.
 
     `candidates`: so many are chosen by their signs, to be compared in full; None: as many as its size asks for.
+    `kept`: blocks of this store.
     """
-    blocks = _read(db, index.row_id)
-    if not len(blocks.row_ids):
+    import numpy as np
+
+    blocks = _read(db, index.row_id, kept or Blocks(0))
+    if not blocks:
         return []
-    row_ids, far = blocks.row_ids, _distances(blocks.signs, signs(vector))
+    wanted_signs = signs(vector)
+    row_ids = np.concatenate([each.row_ids for each in blocks])
+    far = np.concatenate([_distances(each.signs, wanted_signs) for each in blocks])
     if only is not None:
         row_ids, far = _among(db, row_ids, far, only)
     wanted = candidates or min(MOST_CANDIDATES, max(FEWEST_CANDIDATES, len(row_ids) // _CANDIDATES_SHARE))
@@ -207,24 +251,32 @@ def _among(
 # blocks
 
 
-def _read(db: Reader, index_id: int) -> _Block:
+def _read(db: Reader, index_id: int, kept: Blocks) -> list[_Block]:
     """All of an index, in the order of its chunks."""
-    rows = db.all(
+    found = []
+    for (block_id,) in db.all("SELECT row_id FROM vector_blocks WHERE index_id = ? ORDER BY first", index_id):
+        block = kept.find(block_id)
+        if block is None:
+            block = _unpacked(*_packed(db, block_id))
+            kept.keep(block_id, block)
+        found.append(block)
+    return found
+
+
+def _packed(db: Reader, block_id: int) -> tuple[int, bytes, bytes]:
+    first, places, packed = db.all(
         "SELECT first, places, signs FROM vector_blocks JOIN vector_signs ON block_id = vector_blocks.row_id"
-        " WHERE index_id = ? ORDER BY first",
-        index_id,
-    )
-    return _unpacked(rows)
+        " WHERE vector_blocks.row_id = ?",
+        block_id,
+    )[0]
+    return first, places, packed
 
 
-def _unpacked(rows: Sequence[tuple[int, bytes, bytes]]) -> _Block:
+def _unpacked(first: int, places: bytes, packed: bytes) -> _Block:
     import numpy as np
 
-    if not rows:
-        return _Block(np.empty(0, np.int64), np.empty((0, 0), np.uint8))
-    row_ids = np.concatenate([first + np.frombuffer(places, "<u4").astype(np.int64) for first, places, _ in rows])
-    packed = np.frombuffer(b"".join(each for _, _, each in rows), np.uint8)
-    return _Block(row_ids, packed.reshape(len(row_ids), -1))
+    row_ids = first + np.frombuffer(places, "<u4").astype(np.int64)
+    return _Block(row_ids, np.frombuffer(packed, np.uint8).reshape(len(row_ids), -1))
 
 
 def _joined(blocks: Sequence[_Block]) -> _Block:
@@ -235,13 +287,9 @@ def _joined(blocks: Sequence[_Block]) -> _Block:
 
 def _take(tx: Transaction, block_id: int) -> _Block:
     """What lives of a block that another takes the place of."""
-    first, places, packed, dead = tx.all(
-        "SELECT first, places, signs, dead FROM vector_blocks JOIN vector_signs ON block_id = vector_blocks.row_id"
-        " WHERE vector_blocks.row_id = ?",
-        block_id,
-    )[0]
+    block = _unpacked(*_packed(tx, block_id))
+    dead = tx.value("SELECT dead FROM vector_blocks WHERE row_id = ?", block_id)
     tx.run("DELETE FROM vector_blocks WHERE row_id = ?", block_id)
-    block = _unpacked([(first, places, packed)])
     return _living(tx, block) if dead else block
 
 

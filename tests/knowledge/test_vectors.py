@@ -102,12 +102,18 @@ def test_only_what_the_condition_selects_is_found(store: Store) -> None:
 def test_any_coming_and_going_leaves_what_is_there_and_few_blocks(store: Store) -> None:
     chance, known, first = random.Random(4), dict[int, Vectors](), 1
     documents: list[list[int]] = []
+    kept = vectors.Blocks(20_000)
     for step in range(300):
         if chance.random() < 0.45 and documents:
             gone = documents.pop(chance.randrange(len(documents)))
             remove(store, gone)
             for row_id in gone:
                 del known[row_id]
+        elif documents and chance.random() < 0.2:
+            query = made(1, seed=2000 + step)[0]
+            with store.read() as db:
+                hits = vectors.nearest(db, INDEX, query, count=10, kept=kept)
+            assert [hit.row_id for hit in hits] == exact(known, query)
         else:
             found = made(chance.randint(1, 30), seed=step)
             row_ids = put(store, INDEX, first, found)
@@ -134,6 +140,18 @@ def test_what_is_gone_takes_no_places_among_the_candidates(store: Store) -> None
         assert sum(dead for _, dead in sizes(db)) == 20
     assert nearest(store, found[0], count=5, candidates=5)[0] == 21
     assert len(nearest(store, found[0], count=5, candidates=5)) == 5
+
+
+def test_what_is_kept_of_blocks_has_a_bound() -> None:
+    kept = vectors.Blocks(100)
+    blocks = [vectors._Block(np.arange(4), np.zeros((4, 8), np.uint8)) for _ in range(3)]
+    assert blocks[0].bytes == 64
+    kept.keep(1, blocks[0])
+    assert kept.find(1) is blocks[0]
+    kept.keep(2, blocks[1])
+    assert kept.find(1) is None
+    assert kept.find(2) is blocks[1]
+    vectors.Blocks(0).keep(3, blocks[2])
 
 
 def test_a_dropped_index_leaves_no_blocks(store: Store) -> None:

@@ -150,9 +150,7 @@ class Dispatcher:
                 return self._key_holder(exchange)
             caller = visitor(self._parts, exchange.environ)
         except AuthenticationError as failure:
-            self._parts.addresses.failed(
-                exchange.client, self._parts.configs.value("limits.failed_authentications_per_minute")
-            )
+            self._parts.without_credential(exchange.client)
             failure.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')
             raise
         return None if caller is None else dataclasses.replace(caller, ip=exchange.client)

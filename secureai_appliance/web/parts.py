@@ -70,4 +70,8 @@ class Parts:
     def failed_authentication(self, client: str, action: str, target_type: str, target: str) -> None:
         """Count and note somebody who did not show who they are. Raises RateLimitExceeded past the address's bound."""
         self.refusals.note(Refusal(action, Actor(ip=client), target_type, target, "failure"), self.clock.now())
+        self.without_credential(client)
+
+    def without_credential(self, client: str) -> None:
+        """Count somebody who showed nothing that is theirs alone. Raises RateLimitExceeded past the address's bound."""
         self.addresses.failed(client, self.configs.value("limits.failed_authentications_per_minute"))

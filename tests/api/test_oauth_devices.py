@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from secureai_appliance.governance.audit import SYSTEM
 from tests.support.oauth import DEVICE_CODE, FORM, SCOPES, OAuthClient, register, session_of
 from tests.support.running import Response, Running
 
@@ -127,6 +128,33 @@ def test_only_a_client_that_was_registered_for_it_begins_and_only_its_own_codes_
     again = register(api, public=True, grant_types=[DEVICE_CODE], redirect_uris=[], scopes=SCOPES)
     assert poll(again, begun["device_code"]).status == 400
     assert poll(client, "sdc-none").status == 400
+
+
+def test_one_address_begins_no_more_devices_in_a_minute_than_it_may_ask_without_a_credential(
+    api: Running, client: OAuthClient
+) -> None:
+    def bound(most: int) -> None:
+        with api.appliance.store.transaction() as tx:
+            api.appliance.configs.put(tx, SYSTEM, "limits.failed_authentications_per_minute", most)
+
+    def waiting() -> int:
+        with api.appliance.store.read() as db:
+            return int(db.value("SELECT COUNT(*) FROM oauth_devices"))
+
+    private = register(api, grant_types=[DEVICE_CODE], redirect_uris=[])
+    bound(2)
+    try:
+        before = waiting()
+        answers = [client.post("/oauth/device_authorization", {}) for _ in range(7)]
+        passed = [answer for answer in answers if answer.status == 200]
+        # two in each minute: one may end in between
+        assert len(passed) <= 4
+        assert waiting() == before + len(passed)
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert int(refused.headers["retry-after"]) >= 1
+        assert private.post("/oauth/device_authorization", {}).status == 200
+    finally:
+        bound(1_000_000)
 
 
 def test_trying_codes_of_devices_is_throttled(api: Running, client: OAuthClient) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http.client import OK
+
 import msgspec
 
 from secureai_appliance.accounts.oauth import endpoints
@@ -26,9 +28,11 @@ def introspect(request: Request[None, None]) -> Answer:
 
 
 def device_authorization(request: Request[None, None]) -> Answer:
-    return _told(
-        request, endpoints.endpoint("device_authorization", request.tx, asked(request, request.form), _now(request))
-    )
+    answered = endpoints.endpoint("device_authorization", request.tx, asked(request, request.form), _now(request))
+    if answered.status == OK and "client_secret" not in request.form and "HTTP_AUTHORIZATION" not in request.environ:
+        # whoever knows a public client may begin: one address must not take the places of everybody's devices
+        request.parts.without_credential(request.client)
+    return _told(request, answered)
 
 
 def metadata(request: Request[None, None]) -> Answer:

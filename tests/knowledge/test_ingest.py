@@ -14,7 +14,8 @@ from secureai_appliance.knowledge import bases, blobs, documents, embedding, ind
 from secureai_appliance.knowledge.bases import Chunking, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import Document, NewFile
-from secureai_appliance.knowledge.ingest import LEASE_SECONDS, MOST_ATTEMPTS, Ingest
+from secureai_appliance.knowledge.ingest import Ingest
+from secureai_appliance.knowledge.jobs import LEASE_SECONDS, MOST_ATTEMPTS
 from secureai_appliance.store import ListQuery, Store
 from tests.support.clock import FakeClock
 from tests.support.models import EMBEDDING

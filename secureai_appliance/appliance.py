@@ -44,6 +44,7 @@ from secureai_appliance.inference.core_budget import CoreBudget
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.knowledge import bases, blobs, traces
 from secureai_appliance.knowledge.ingest import Ingest
+from secureai_appliance.knowledge.watching import Watcher
 from secureai_appliance.models import catalogue, importing, uploads
 from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget
@@ -169,6 +170,7 @@ class Appliance:
             titles=Titles(self.store, clock, self.models, lambda: self.configs.value("chats.titles_by_model")),
             uploads=self.uploads,
             courier=self._courier,
+            watcher=Watcher(self.store, clock, self.configs, self._data.root, self.ingest.wake),
         )
         self._scheduler = Scheduler(self.store, clock, todo, self._metrics.worked)
         self._courier.free = partial(self._scheduler.wake, DELIVERIES)

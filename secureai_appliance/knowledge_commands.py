@@ -119,6 +119,28 @@ def import_(chosen: Settings, *, key: str | None, url: str | None, file: Path, *
     click.echo(_import(client, upload, naming))
 
 
+@knowledge.command("watch")
+@boot_options("data", "host", "port")
+@click.option("--key", envvar="SECUREAI_KEY", help="API key for the running server. [SECUREAI_KEY]")
+@click.option("--url", default=None, help="Address of the server. Default: http://HOST:PORT.")
+@click.argument("base")
+@click.argument("folder")
+def watch(chosen: Settings, *, key: str | None, url: str | None, base: str, folder: str) -> None:
+    """Have BASE filled from FOLDER, a folder of the server: what comes, changes and goes there does so in the base."""
+    client = Client(url or server_url(chosen), key)
+    client.ask("PUT", f"/knowledge/{quote(base, safe='')}/folder", {"path": folder})
+
+
+@knowledge.command("unwatch")
+@boot_options("data", "host", "port")
+@click.option("--key", envvar="SECUREAI_KEY", help="API key for the running server. [SECUREAI_KEY]")
+@click.option("--url", default=None, help="Address of the server. Default: http://HOST:PORT.")
+@click.argument("base")
+def unwatch(chosen: Settings, *, key: str | None, url: str | None, base: str) -> None:
+    """Fill BASE from its folder no more; the documents stay."""
+    Client(url or server_url(chosen), key).ask("DELETE", f"/knowledge/{quote(base, safe='')}/folder")
+
+
 def _import(client: Client, upload: str, naming: dict[str, str | None]) -> str:
     given = {name: value for name, value in naming.items() if value is not None}
     try:

@@ -18,6 +18,7 @@ from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.knowledge import blobs, index, traces, vectors
+from secureai_appliance.knowledge.watching import Watcher
 from secureai_appliance.models.registry import Models
 from secureai_appliance.models.uploads import Uploads
 from secureai_appliance.store import Store, upkeep
@@ -41,6 +42,7 @@ def jobs(
     uploads: Uploads,
     titles: Titles,
     courier: Courier,
+    watcher: Watcher,
 ) -> list[Job]:
     """All of them. What takes long waits until the start is over."""
     return [
@@ -55,6 +57,7 @@ def jobs(
         Job("indexes of no base", MINUTE, lambda: index.sweep(store), first=MINUTE),
         Job("small blocks of vectors", MINUTE, lambda: vectors.tidy(store), first=MINUTE),
         Job("files of no document", MINUTE, lambda: blobs.sweep(store), first=MINUTE),
+        Job("watched folders", 5.0, watcher.step, first=5.0),
         Job("unfinished uploads", HOUR, uploads.sweep, first=MINUTE),
         Job("freed pages", HOUR, lambda: upkeep.give_back(store), first=5 * MINUTE),
         Job("retention of the audit log", DAY, lambda: _retain_audit(store, clock, configs), first=10 * MINUTE),

@@ -28,6 +28,7 @@ PERMISSIONS: dict[str, str] = {
     "keys:read": "See one's own API keys",
     "keys:write": "Make, change and revoke one's own API keys",
     "knowledge:read": "See and search knowledge bases",
+    "knowledge:watch": "Have knowledge bases filled from folders of the server",
     "knowledge:write": "Make, fill, change and delete knowledge bases",
     "metrics:read": "Read the server's metrics",
     "models:read": "List models and see their state",

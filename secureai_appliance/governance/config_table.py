@@ -64,6 +64,12 @@ def _are_hosts(value: Any) -> None:
             raise ValueError("must hold hosts such as parts.example.org or 10.0.0.5:8080.")
 
 
+def _are_folders(value: Any) -> None:
+    for folder in value:
+        if not folder.startswith("/") or "\0" in folder or ".." in folder.split("/"):
+            raise ValueError("must hold absolute paths such as /srv/manuals.")
+
+
 _Networks = Annotated[list[Annotated[str, Meta(max_length=50)]], Meta(max_length=1000)]
 
 SETTINGS: tuple[Setting, ...] = (
@@ -105,6 +111,20 @@ SETTINGS: tuple[Setting, ...] = (
         Annotated[str, Meta(min_length=1, max_length=200)],
         "text-embedding-3-small",
         "Model or alias that new knowledge bases are embedded with when they name none.",
+    ),
+    Setting(
+        "knowledge.folder_seconds",
+        Annotated[int, Meta(ge=5, le=86_400)],
+        60,
+        "Seconds between two looks at a folder that a knowledge base is filled from. A file counts when it looks the "
+        "same twice.",
+    ),
+    Setting(
+        "knowledge.folders",
+        Annotated[list[Annotated[str, Meta(min_length=1, max_length=4000)]], Meta(max_length=100)],
+        [],
+        "Folders of the server (absolute paths) from which, and from below which, knowledge bases may be filled.",
+        check=_are_folders,
     ),
     Setting(
         "knowledge.min_score",

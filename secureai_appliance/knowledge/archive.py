@@ -118,7 +118,8 @@ def _documents(store: Store, base_id: str) -> Iterator[tuple[int, ArchivedDocume
         with store.read() as db:
             rows = db.all(
                 "SELECT row_id, blob_id, filename, content_type, size_bytes, sha256, status, error_code, page_count,"
-                " metadata, created_at FROM documents WHERE base_id = ? AND row_id > ? AND row_id <= ?"
+                " metadata, created_at, (SELECT path FROM folder_files WHERE document_id = documents.id LIMIT 1)"
+                " FROM documents WHERE base_id = ? AND row_id > ? AND row_id <= ?"
                 " ORDER BY row_id LIMIT ?",
                 *(base_id, row_id, last, _AT_ONCE),
             )
@@ -135,6 +136,7 @@ def _documents(store: Store, base_id: str) -> Iterator[tuple[int, ArchivedDocume
                     content_type=row[3],
                     size_bytes=row[4],
                     sha256=row[5],
+                    folder_path=row[11],
                     status=row[6],
                     error_code=row[7],
                     page_count=row[8],

@@ -209,6 +209,32 @@ def put(tx: Transaction, base_id: str, file: NewFile, user_id: str, *, waits: bo
     return document_id
 
 
+def replace(tx: Transaction, base_id: str, document_id: str, file: NewFile, user_id: str) -> None:
+    """Give a document other bytes and have it indexed anew; what can be found of it now stays until then."""
+    tx.run(
+        "UPDATE documents SET filename = ?, content_type = ?, size_bytes = ?, sha256 = ?, blob_id = ?, password = NULL,"
+        " status = 'queued', progress = 0, error_code = NULL, error_message = NULL, updated_at = ?"
+        " WHERE base_id = ? AND id = ?",
+        *(file.name, file.content_type, file.blob.size, file.blob.sha256, file.blob.finish(tx), tx.now()),
+        *(base_id, document_id),
+    )
+    bases.enqueue(tx, base_id, document_id)
+    _tell(tx, base_id, document_id, file, user_id)
+
+
+def rename(tx: Transaction, base_id: str, document_id: str, filename: str) -> None:
+    """Call a document otherwise, and have it indexed anew: it is found by its name, too."""
+    tx.run(
+        "UPDATE documents SET filename = ?, status = 'queued', progress = 0, updated_at = ?"
+        " WHERE base_id = ? AND id = ? AND filename <> ?",
+        *(filename, tx.now(), base_id, document_id, filename),
+    )
+    if tx.value("SELECT changes()"):
+        bases.enqueue(tx, base_id, document_id)
+        details: audit.Details = {"knowledge_base_id": base_id}
+        audit.record(tx, audit.SYSTEM, "document.renamed", "document", document_id, details=details)
+
+
 def attach(tx: Transaction, base_id: str, file: NewFile) -> None:
     """Make a document of a file that was inside another, unless its bytes are in the base."""
     if tx.value("SELECT EXISTS (SELECT 1 FROM documents WHERE base_id = ? AND sha256 = ?)", base_id, file.blob.sha256):
@@ -286,11 +312,16 @@ def chunks(db: Reader, document: Document, query: ListQuery) -> Page[Chunk]:
 
 def delete(tx: Transaction, caller: Caller, document: Document) -> None:
     """Take a document away, its chunks and its place in the queue with it; its bytes go with the next sweep."""
-    index.forget(tx, document.id, document.knowledge_base_id)
-    tx.run("DELETE FROM documents WHERE id = ?", document.id)
-    bases.settle(tx, document.knowledge_base_id)
-    details = {"knowledge_base_id": document.knowledge_base_id}
-    audit.record(tx, caller.actor, "document.deleted", "document", document.id, details=details)
+    drop(tx, document.knowledge_base_id, document.id, caller.actor)
+
+
+def drop(tx: Transaction, base_id: str, document_id: str, actor: audit.Actor = audit.SYSTEM) -> None:
+    """The same for who has looked after access."""
+    index.forget(tx, document_id, base_id)
+    tx.run("DELETE FROM documents WHERE base_id = ? AND id = ?", base_id, document_id)
+    bases.settle(tx, base_id)
+    details: audit.Details = {"knowledge_base_id": base_id}
+    audit.record(tx, actor, "document.deleted", "document", document_id, details=details)
 
 
 def reindex(tx: Transaction, caller: Caller, document: Document) -> Document:

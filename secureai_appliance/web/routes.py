@@ -50,6 +50,7 @@ from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, Webho
 from secureai_appliance.knowledge.arrivals import FromUpload, IntoBase
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, Uploaded
+from secureai_appliance.knowledge.folders import Folder, FolderFile, FolderFileQuery, FolderPut
 from secureai_appliance.knowledge.search import Found, SearchRequest
 from secureai_appliance.knowledge.traces import StoredTrace
 from secureai_appliance.models.catalogue import Model, ModelPage
@@ -70,6 +71,7 @@ from secureai_appliance.web.api import (
     configs,
     documents,
     embeddings,
+    folders,
     groups,
     keys,
     knowledge,
@@ -153,6 +155,10 @@ def route_table() -> tuple[Route, ...]:
         Route("DELETE", "/api/v1/knowledge/{id}", knowledge.delete, "knowledge:write", "Delete a knowledge base and all of its documents", "Knowledge", status=204, writes=True, errors=(404, 412)),
         Route("POST", "/api/v1/knowledge/import", archives.create, "knowledge:write", "Make a knowledge base of an export", "Knowledge", body=archives.ImportUpload, multipart=archives.ImportForm, example={"upload_id": "upl-4fQxCq2mJ8sLw0ZbTnVd"}, answer=KnowledgeBase, status=201, streams=True, errors=(404, 409, 413, 415, 422, 503)),
         Route("GET", "/api/v1/knowledge/{id}/export", archives.export, "knowledge:read", "A whole knowledge base as a zip file", "Knowledge", content_type=archives.TYPE, streams=True, errors=(404,)),
+        Route("GET", "/api/v1/knowledge/{id}/folder", folders.show, "knowledge:read", "The server's folder that a knowledge base is filled from", "Knowledge", answer=Folder, errors=(404,)),
+        Route("PUT", "/api/v1/knowledge/{id}/folder", folders.put, "knowledge:watch", "Have a knowledge base filled from a folder of the server", "Knowledge", body=FolderPut, example={"path": "/srv/manuals"}, answer=Folder, writes=True, errors=(404, 412, 422)),
+        Route("DELETE", "/api/v1/knowledge/{id}/folder", folders.delete, "knowledge:watch", "Follow the folder no more; its documents stay", "Knowledge", status=204, writes=True, errors=(404, 412)),
+        Route("GET", "/api/v1/knowledge/{id}/folder/files", folders.files, "knowledge:read", "What was found in the folder", "Knowledge", query=FolderFileQuery, answer=Page[FolderFile], errors=(404,)),
         Route("GET", "/api/v1/assistants", assistants.index, "assistants:read", "Assistants that the caller may use", "Assistants", query=AssistantQuery, answer=Page[Assistant]),
         Route("POST", "/api/v1/assistants", assistants.create, "assistants:write", "Make an assistant", "Assistants", body=AssistantCreate, example=_ASSISTANT, answer=Assistant, status=201, writes=True, errors=(409, 422)),
         Route("GET", "/api/v1/assistants/{id}", assistants.show, "assistants:read", "One assistant", "Assistants", answer=Assistant, errors=(404,)),

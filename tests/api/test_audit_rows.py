@@ -150,6 +150,25 @@ def importing(api: Running) -> Callable[[], Response]:
     return lambda: upload_form(api, "/api/v1/knowledge/import", body)
 
 
+def folder(api: Running) -> str:
+    """An allowed one."""
+    path = api.appliance.settings.data_folder.root.with_name("followed")
+    path.mkdir(exist_ok=True)
+    assert api.ask("PUT", "/api/v1/configs/knowledge.folders", {"value": [str(path)]}).status == 200
+    return str(path)
+
+
+def followed(api: Running) -> str:
+    made = base(api)
+    assert api.ask("PUT", f"{made}/folder", {"path": folder(api)}).status == 200
+    return made
+
+
+def following(api: Running) -> Callable[[], Response]:
+    made, path = base(api), folder(api)
+    return lambda: api.ask("PUT", f"{made}/folder", {"path": path})
+
+
 def filling_by_field(api: Running) -> Callable[[], Response]:
     field = base(api).rpartition("/")[2]
     return lambda: upload_file(api, "/api/v1/documents", knowledge_base_id=field)
@@ -367,6 +386,8 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "PATCH /api/v1/knowledge/{id}": ("knowledge.updated", on(base, "PATCH", body={"description": "x"})),
     "DELETE /api/v1/knowledge/{id}": ("knowledge.deleted", on(base, "DELETE")),
     "POST /api/v1/knowledge/{id}/documents": ("document.uploaded", filling),
+    "PUT /api/v1/knowledge/{id}/folder": ("knowledge.folder_set", following),
+    "DELETE /api/v1/knowledge/{id}/folder": ("knowledge.folder_removed", on(followed, "DELETE", "/folder")),
     "POST /api/v1/knowledge/import": ("knowledge.imported", importing),
     "POST /api/v1/documents": ("document.uploaded", filling_by_field),
     "DELETE /api/v1/knowledge/{id}/documents/{document_id}": ("document.deleted", on(document, "DELETE")),

@@ -18,9 +18,8 @@ from secureai_appliance.knowledge.ingest import Ingest
 from secureai_appliance.knowledge.jobs import LEASE_SECONDS, MOST_ATTEMPTS
 from secureai_appliance.store import ListQuery, Store
 from tests.support.clock import FakeClock
-from tests.support.models import EMBEDDING
+from tests.support.knowledge import MODEL, add_embedding_model
 
-MODEL = "all-minilm-l6-v2"
 SEALER = Sealer(bytes(32))
 
 
@@ -31,12 +30,7 @@ class Killed(BaseException):
 @pytest.fixture
 def owner(store: Store) -> Caller:
     with store.transaction() as tx:
-        tx.run(
-            "INSERT INTO models (id, kind, file, sha256, size_bytes, owned_by, license, architecture, context_length,"
-            " parameters, quantization, source, created_at, updated_at)"
-            " VALUES (?, 'embedding', ?, '', 1, 'test', NULL, 'bert', 512, 1, 'Q8_0', 'bundled', 0, 0)",
-            *(MODEL, EMBEDDING.name),
-        )
+        add_embedding_model(tx)
         return users.caller_of(tx, users.create(tx, email="a@example.test", name="A", role="user").id)
 
 

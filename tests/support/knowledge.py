@@ -6,9 +6,25 @@ import time
 from typing import Any
 
 from secureai_appliance.core.ids import random_text
+from secureai_appliance.store import Transaction
+from tests.support.models import EMBEDDING
 from tests.support.running import PATIENCE, Response, Running
 
 BOUNDARY = "----tests"
+
+
+MODEL = "all-minilm-l6-v2"
+
+
+def add_embedding_model(tx: Transaction) -> str:
+    """Enter the bundled embedding model into an empty file; its id."""
+    tx.run(
+        "INSERT INTO models (id, kind, file, sha256, size_bytes, owned_by, license, architecture, context_length,"
+        " parameters, quantization, source, created_at, updated_at)"
+        " VALUES (?, 'embedding', ?, '', 1, 'test', NULL, 'bert', 512, 1, 'Q8_0', 'bundled', 0, 0)",
+        *(MODEL, EMBEDDING.name),
+    )
+    return MODEL
 
 
 def form(*files: tuple[str, bytes, str], **fields: str) -> bytes:

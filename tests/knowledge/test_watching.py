@@ -1,0 +1,368 @@
+"""Folders that are followed, with a clock that stands still: what comes, changes and goes, and what is never read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from secureai_appliance.accounts import users
+from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.core.sealing import Sealer
+from secureai_appliance.governance.audit import SYSTEM
+from secureai_appliance.governance.configs import Configs
+from secureai_appliance.knowledge import bases, blobs, documents, folders, walking
+from secureai_appliance.knowledge.bases import KnowledgeCreate
+from secureai_appliance.knowledge.blobs import BlobWriter
+from secureai_appliance.knowledge.documents import Document, DocumentQuery, NewFile
+from secureai_appliance.knowledge.folders import Allowed, FolderFile, FolderFileQuery, FolderPut
+from secureai_appliance.knowledge.watching import Watcher
+from secureai_appliance.store import Store
+from tests.support.audit import rows
+from tests.support.clock import FakeClock
+from tests.support.knowledge import add_embedding_model
+
+SEALER = Sealer(bytes(32))
+
+
+class Followed:
+    """A base, its folder, and looks at it."""
+
+    def __init__(self, store: Store, clock: FakeClock, tmp_path: Path) -> None:
+        self.store, self._clock = store, clock
+        self.folder = tmp_path / "shared" / "manuals"
+        self.folder.mkdir(parents=True)
+        (tmp_path / "data").mkdir()
+        self.allowed = Allowed([str(tmp_path / "shared")], tmp_path / "data")
+        self.configs = Configs(store, SEALER)
+        with store.transaction() as tx:
+            model = add_embedding_model(tx)
+            user = users.create(tx, email="a@example.test", name="A", role="user")
+            self.owner: Caller = users.caller_of(tx, user.id)
+            self.base = bases.create(tx, self.owner, KnowledgeCreate(name="base"), model).id
+            self.configs.put(tx, SYSTEM, folders.ROOTS, list(self.allowed.roots))
+        self.arrived = 0
+        self.watcher = Watcher(store, clock, self.configs, self.allowed.data, self._arrive)
+        self.follow(self.folder)
+
+    def _arrive(self) -> None:
+        self.arrived += 1
+
+    def follow(self, folder: Path) -> None:
+        with self.store.transaction() as tx:
+            folders.put(tx, self.owner, self.base, FolderPut(path=str(folder)), self.allowed)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        # tests are faster than the clock of the file system
+        os.utime(path, ns=(0, sum(text.encode()) * 1000 + len(text)))
+
+    def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self._clock.advance(60)
+            while self.watcher.step():
+                pass
+
+    def documents(self) -> dict[str, Document]:
+        with self.store.read() as db:
+            return {each.filename: each for each in documents.list_(db, self.owner, DocumentQuery()).data}
+
+    def files(self) -> dict[str, FolderFile]:
+        with self.store.read() as db:
+            return {each.path: each for each in folders.files(db, self.owner, self.base, FolderFileQuery()).data}
+
+    def problem(self) -> str | None:
+        with self.store.read() as db:
+            problem = folders.get(db, self.owner, self.base).problem
+        return None if problem is None else problem.code
+
+    def text(self, filename: str) -> str:
+        with self.store.read() as db:
+            blob = documents.blob(db, self.documents()[filename].id)
+        return b"".join(blobs.pieces(self.store, blob)).decode()
+
+    def actions(self) -> list[str]:
+        with self.store.read() as db:
+            return [row.action for row in rows(db) if row.action not in {"user.created", "knowledge.created"}]
+
+
+@pytest.fixture
+def followed(store: Store, clock: FakeClock, tmp_path: Path) -> Followed:
+    return Followed(store, clock, tmp_path)
+
+
+def test_files_that_come_change_and_go_do_so_in_the_base(followed: Followed) -> None:
+    followed.write("a.txt", "the first")
+    followed.write("deep/er/b.txt", "the second")
+    followed.look()
+    assert followed.documents() == {}  # they may be half written
+    assert {file.status for file in followed.files().values()} == {"waiting"}
+    followed.look()
+    first = followed.documents()
+    assert {name: document.status for name, document in first.items()} == {"a.txt": "queued", "b.txt": "queued"}
+    assert followed.arrived == 2
+    assert set(followed.files()) == {"a.txt", "deep/er/b.txt"}
+
+    followed.write("a.txt", "the first, changed")
+    followed.look(2)
+    assert followed.text("a.txt") == "the first, changed"
+    assert {document.id for document in followed.documents().values()} == {each.id for each in first.values()}
+
+    (followed.folder / "deep/er/b.txt").unlink()
+    followed.look()
+    assert set(followed.documents()) == {"a.txt", "b.txt"}  # it may be on its way to another name
+    followed.look()
+    assert set(followed.documents()) == {"a.txt"}
+    (followed.folder / "a.txt").unlink()
+    followed.look(2)
+    assert followed.documents() == {}
+    assert followed.files() == {}
+    assert [action for action in followed.actions() if action.startswith("document.")] == [
+        *("document.uploaded", "document.uploaded", "document.replaced", "document.deleted", "document.deleted"),
+    ]
+
+
+def test_a_file_that_grows_is_left_until_it_stands_still(followed: Followed) -> None:
+    for length in range(1, 5):
+        followed.write("a.txt", "x" * length)
+        followed.look()
+        assert followed.documents() == {}
+    followed.look()
+    assert followed.documents()["a.txt"].size_bytes == 4
+
+
+def test_another_time_alone_changes_nothing(followed: Followed) -> None:
+    followed.write("a.txt", "the same")
+    followed.look(2)
+    before = followed.documents()
+    os.utime(followed.folder / "a.txt", ns=(0, 5))
+    followed.look(3)
+    assert followed.documents() == before
+    assert followed.files()["a.txt"].status == "taken"
+
+
+def test_a_file_with_a_new_name_keeps_its_document(followed: Followed) -> None:
+    followed.write("old.txt", "the same")
+    followed.look(2)
+    document = followed.documents()["old.txt"].id
+    (followed.folder / "old.txt").rename(followed.folder / "new.txt")
+    followed.look(3)
+    assert {name: each.id for name, each in followed.documents().items()} == {"new.txt": document}
+
+
+def test_the_same_bytes_twice_are_one_document_until_both_are_gone(followed: Followed) -> None:
+    followed.write("a.txt", "the same")
+    followed.write("b.txt", "the same")
+    followed.look(2)
+    assert len(followed.documents()) == 1
+    (followed.folder / "a.txt").unlink()
+    followed.look(2)
+    assert set(followed.documents()) == {"b.txt"}
+    followed.write("c.txt", "the same")
+    followed.look(2)
+    followed.write("c.txt", "another")
+    followed.look(2)
+    assert {name: followed.text(name) for name in followed.documents()} == {"b.txt": "the same", "c.txt": "another"}
+    (followed.folder / "b.txt").unlink()
+    followed.look(2)
+    assert set(followed.documents()) == {"c.txt"}
+
+
+def test_what_somebody_uploaded_stays_when_its_twin_in_the_folder_goes(followed: Followed) -> None:
+    blob = BlobWriter(followed.store)
+    blob.write(b"uploaded")
+    with followed.store.transaction() as tx:
+        files = [NewFile("mine.txt", "text/plain", blob)]
+        documents.add(tx, followed.owner, followed.base, files, sealer=SEALER, password=None)
+    followed.write("theirs.txt", "uploaded")
+    followed.look(2)
+    assert followed.files()["theirs.txt"].document_id == followed.documents()["mine.txt"].id
+    (followed.folder / "theirs.txt").unlink()
+    followed.look(2)
+    assert set(followed.documents()) == {"mine.txt"}
+
+
+def test_what_somebody_deletes_comes_again_only_when_its_file_changes(followed: Followed) -> None:
+    followed.write("a.txt", "unwanted")
+    followed.look(2)
+    with followed.store.transaction() as tx:
+        documents.delete(tx, followed.owner, followed.documents()["a.txt"])
+    followed.look(3)
+    assert followed.documents() == {}
+    followed.write("a.txt", "wanted again")
+    followed.look(2)
+    assert followed.text("a.txt") == "wanted again"
+
+
+def test_links_hidden_files_and_pipes_are_left_out(followed: Followed, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("secret")
+    (followed.folder / "link.txt").symlink_to(outside / "secret.txt")
+    (followed.folder / "linked").symlink_to(outside)
+    followed.write("real.txt", "real")
+    (followed.folder / "inside.txt").symlink_to(followed.folder / "real.txt")
+    followed.write(".hidden", "hidden")
+    followed.write(".git/config", "hidden")
+    os.mkfifo(followed.folder / "pipe")
+    followed.look(3)
+    assert set(followed.documents()) == {"real.txt"}
+
+
+def test_a_file_that_becomes_a_link_before_it_is_opened_is_not_read(
+    followed: Followed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    followed.write("a.txt", "secret")
+    real = walking.Found.open
+
+    def swapped(found: walking.Found) -> object:
+        (followed.folder / "a.txt").unlink()
+        (followed.folder / "a.txt").symlink_to(tmp_path / "secret.txt")
+        return real(found)
+
+    followed.look()
+    monkeypatch.setattr(walking.Found, "open", swapped)
+    followed.look()
+    assert followed.documents() == {}
+    assert followed.files()["a.txt"].error is not None
+
+
+def test_only_folders_that_an_administrator_allows_are_followed(followed: Followed, tmp_path: Path) -> None:
+    followed.write("a.txt", "text")
+    followed.look(2)
+    with followed.store.transaction() as tx:
+        followed.configs.put(tx, SYSTEM, folders.ROOTS, [])
+    followed.look(3)
+    assert followed.problem() == "not_allowed"
+    assert set(followed.documents()) == {"a.txt"}
+    with followed.store.transaction() as tx:
+        followed.configs.put(tx, SYSTEM, folders.ROOTS, ["/"])
+    followed.look()
+    assert followed.problem() is None
+    outer = Allowed(["/"], followed.allowed.data)
+    for path in (tmp_path / "data", tmp_path, tmp_path / "data" / "tmp"):
+        reason = folders.refusal(str(path), outer)
+        assert reason is not None
+        assert reason.code == "not_allowed"
+    # a link does not lead out
+    (followed.folder / "out").symlink_to("/usr")
+    for path in (followed.folder / "out", followed.folder / ".." / ".." / "data", Path("/etc")):
+        reason = folders.refusal(str(path), followed.allowed)
+        assert reason is not None
+        assert reason.code == "not_allowed"
+
+
+def test_a_folder_that_is_away_takes_nothing_along_and_is_told_once(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.write("a.txt", "text")
+    followed.look(2)
+    away = followed.folder.rename(followed.folder.with_name("away"))
+    followed.look(4)
+    assert followed.problem() == "missing"
+    # an empty folder in its place, on another file system: a mount point
+    followed.folder.mkdir()
+    with followed.store.transaction() as tx:
+        tx.run("UPDATE knowledge_folders SET device = 'other'")
+    followed.look(4)
+    assert followed.problem() == "unmounted"
+    assert set(followed.documents()) == {"a.txt"}
+    followed.folder.rmdir()
+    away.rename(followed.folder)
+    followed.look(2)
+    assert followed.problem() is None
+    assert [action for action in followed.actions() if action == "knowledge.folder_failed"] == [
+        "knowledge.folder_failed"
+    ] * 2
+
+    # and of a part that can't be looked into nothing is known
+    followed.write("deep/b.txt", "text of b")
+    followed.look(2)
+    (followed.folder / "deep" / "b.txt").unlink()
+    real = os.access
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "access", lambda path, mode: not str(path).endswith("deep") and real(path, mode))
+        followed.look(4)
+    assert set(followed.documents()) == {"a.txt", "b.txt"}
+    followed.look(2)
+    assert set(followed.documents()) == {"a.txt"}
+
+
+def test_what_is_too_large_or_unreadable_is_told_once_with_its_code(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with followed.store.transaction() as tx:
+        followed.configs.put(tx, SYSTEM, "uploads.max_document_bytes", 10)
+    followed.write("large.txt", "eleven byte")
+    followed.write("closed.txt", "closed")
+
+    def refuse(found: walking.Found) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as closed:
+        closed.setattr(walking.Found, "open", refuse)
+        followed.look(5)
+    codes = {path: file.error.code for path, file in followed.files().items() if file.error}
+    assert codes == {"large.txt": "too_large", "closed.txt": "unreadable"}
+    assert followed.actions().count("knowledge.file_refused") == 2
+    # once it can be read it is, although it looks the same
+    followed.look()
+    assert set(followed.documents()) == {"closed.txt"}
+    assert followed.files()["closed.txt"].error is None
+
+
+def test_a_large_file_is_taken_in_small_steps(followed: Followed, clock: FakeClock) -> None:
+    (followed.folder / "large.bin").write_bytes(bytes(range(256)) * 4096 * 6)
+    followed.look()
+    clock.advance(60)
+    steps = 0
+    real = clock.monotonic
+
+    def passing() -> float:
+        clock._monotonic += 0.06
+        return real()
+
+    clock.monotonic = passing  # type: ignore[method-assign]
+    while followed.watcher.step():
+        steps += 1
+    assert steps >= 6
+    assert followed.documents()["large.bin"].size_bytes == 6 << 20
+
+
+def test_another_folder_takes_the_place_of_the_first_and_none_leaves_the_documents(followed: Followed) -> None:
+    followed.write("a.txt", "of the first")
+    followed.look(2)
+    other = followed.folder.with_name("other")
+    other.mkdir()
+    (other / "b.txt").write_text("of the second")
+    followed.follow(other)
+    followed.look(2)
+    assert set(followed.documents()) == {"b.txt"}
+    with followed.store.transaction() as tx:
+        folders.delete(tx, followed.owner, followed.base)
+    (other / "b.txt").unlink()
+    followed.look(3)
+    assert set(followed.documents()) == {"b.txt"}
+
+
+def test_a_base_that_is_deleted_while_its_folder_is_looked_at_leaves_nothing(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.write("a.txt", "text")
+    followed.look()
+    real = walking.Found.open
+
+    def meanwhile(found: walking.Found) -> object:
+        with followed.store.transaction() as tx:
+            bases.delete(tx, followed.owner, followed.base)
+        return real(found)
+
+    monkeypatch.setattr(walking.Found, "open", meanwhile)
+    followed.look(2)
+    with followed.store.read() as db:
+        for table in ("documents", "folder_files", "knowledge_folders"):
+            assert db.value(f"SELECT COUNT(*) FROM {table}") == 0

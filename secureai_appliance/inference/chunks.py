@@ -30,6 +30,8 @@ _FEWEST = 4
 _FEWEST_ALONE = 16
 _FIRST_MIXED = 16
 _SMOOTHING = 0.2
+# fewer tokens than this tell less about the price of one: they bear the whole cost of there being any in a step
+_TELLING = 16
 # after so many steps with prompt tokens one goes without, to learn anew what that costs: else the price of the prompt
 # would take all the blame for a load that has come
 _STEPS_TO_REFRESH = 12
@@ -125,7 +127,8 @@ class ChunkSizer:
     def _observe_prompt(self, kind: tuple[bool, int, int], step: float, tokens: int, seconds: float) -> None:
         price = max(seconds - step, 0.1 * seconds) / tokens
         known = self._tokens.get(kind, price)
-        self._tokens[kind] = known + _SMOOTHING * (min(price, _OUTLIER * known) - known)
+        rate = _SMOOTHING * min(1.0, tokens / _TELLING)
+        self._tokens[kind] = known + rate * (min(price, _OUTLIER * known) - known)
 
     def _alone(self, token: float) -> int:
         """In halvings of the largest, so that chunks, which change the logits, rarely change themselves."""

@@ -24,7 +24,7 @@ from secureai_appliance.inference.limits import Limits, QueueState
 from secureai_appliance.inference.prefixes import Prefixes, RetentionBudget
 from secureai_appliance.inference.sampling import Sampler
 from secureai_appliance.inference.sequence import Sequence
-from secureai_appliance.inference.step import Work, first, plan, reading, urgent
+from secureai_appliance.inference.step import Work, first, plan, reading, unheard, urgent
 from secureai_appliance.inference.step_threads import StepThreads
 from secureai_appliance.inference.tokens import Vocabulary
 from secureai_appliance.inference.waiting import Pace, WaitingList, estimates, retry_after
@@ -288,9 +288,10 @@ class Runner:
         if self._repeatable() and not decoding:
             return self._limits.alone_chunk
         first_token = urgent(self._running, prompts)
+        most = unheard(self._running, prompts) if first_token else self._limits.alone_chunk
         # how many threads a step gets depends on its size, and what it costs on them
         sizes = {
-            threads: self._chunks.size(decoding, depth, threads, urgent=first_token)
+            threads: min(most, self._chunks.size(decoding, depth, threads, urgent=first_token))
             for threads in self._threads.counts()
         }
         fitting = [size for threads, size in sizes.items() if self._threads.choose(decoding + size) == threads]

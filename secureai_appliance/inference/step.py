@@ -38,9 +38,21 @@ def urgent(running: Iterable[Sequence], prompts: list[Sequence]) -> int:
     """
     if not prompts or prompts[0].sampled:
         return 0
-    first = prompts[0]
-    hearing = {sequence.key for sequence in running if sequence.decoding and sequence.priority <= first.priority}
-    return first.missing if hearing and first.key not in hearing else 0
+    hearing = _hearing(running, prompts[0])
+    return prompts[0].missing if hearing and prompts[0].key not in hearing else 0
+
+
+def unheard(running: Iterable[Sequence], prompts: list[Sequence]) -> int:
+    """The prompt tokens that the first of `prompts` and all others like it (`urgent`) still miss: whatever else is
+    computed with them would only make them wait.
+    """
+    hearing = _hearing(running, prompts[0])
+    return sum(one.missing for one in prompts if one.priority == prompts[0].priority and one.key not in hearing)
+
+
+def _hearing(running: Iterable[Sequence], first: Sequence) -> set[str]:
+    """The users whom answers reach that are at least as important as `first`."""
+    return {sequence.key for sequence in running if sequence.decoding and sequence.priority <= first.priority}
 
 
 def first(prompts: Iterable[Sequence]) -> list[Work]:

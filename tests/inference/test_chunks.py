@@ -127,6 +127,17 @@ def test_one_step_that_was_held_up_changes_little() -> None:
     assert sizer.size(4) >= before // 2
 
 
+def test_what_the_mere_presence_of_a_few_tokens_costs_is_not_their_price() -> None:
+    sizer = ChunkSizer(128)
+    write(sizer, 16)
+    read(sizer, 16, 1000)
+    before = sizer.size(16)
+    for _ in range(5):
+        write(sizer, 16, 1)
+        sizer.observe(16, 2, seconds(16, 2) + 0.02)
+    assert sizer.size(16) >= 0.7 * before
+
+
 def test_a_slow_model_reads_smaller_chunks_and_still_comes_on() -> None:
     sizer = ChunkSizer(128)
     sizer.observe(0, 128, 128 * 0.05)

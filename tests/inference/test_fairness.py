@@ -10,6 +10,7 @@ from secureai_appliance.inference.engine import Engine, EngineOptions
 from secureai_appliance.inference.fairness import Ledger, Room, victims, yields_cells
 from secureai_appliance.inference.generation import Generation, GenerationRequest, Priority, Text
 from secureai_appliance.inference.sequence import Sequence
+from secureai_appliance.inference.step import Work
 from secureai_appliance.inference.waiting import WaitingList
 from tests.support.models import GREEDY, PATIENCE, StepGate, answer, prompt
 from tests.support.running_engine import engine_of, idle, settled
@@ -183,6 +184,39 @@ def test_another_users_first_token_comes_soon_and_the_paused_texts_are_unchanged
         assert [answer(generation)[0] for generation in greedy] == alone
         assert all(answer(generation)[1].error is None for generation in [*queued, other])
         settled(engine, idle)
+
+
+def test_beside_another_users_first_token_no_more_prompts_are_read() -> None:
+    with engine_of(EngineOptions(context_length=512, kv_tokens=2048, slots=4)) as engine:
+        gate = StepGate(engine)
+        running = [send(engine, "a", question, 60) for question in QUESTIONS[:2]]
+        begun = engine.queue().steps
+        gate.allow(6)
+        settled(engine, lambda state: state.steps == begun + 6)
+        seen = steps_of(engine)
+        more = send(engine, "a", "Tell me about this. " * 20)
+        other = send(engine, "b", "Say hello.")
+        gate.open()
+        assert all(answer(generation)[1].error is None for generation in [*running, more, other])
+        settled(engine, idle)
+    mixed = [keys for keys in seen if "b" in keys]
+    assert mixed
+    assert all(keys == ["b"] for keys in mixed)
+
+
+def steps_of(engine: Engine) -> list[list[str]]:
+    """Of each step from now on: whose prompts it reads."""
+    runner, seen = engine._runner, []
+    assert runner is not None
+    planned = runner._plan
+
+    def plan(prompts: list[Sequence], depth: int) -> list[Work]:
+        work = planned(prompts, depth)
+        seen.append([item.sequence.key for item in work if not item.sequence.decoding])
+        return work
+
+    runner._plan = plan  # type: ignore[method-assign]
+    return seen
 
 
 def test_waiting_answers_tell_their_place_in_fair_order() -> None:

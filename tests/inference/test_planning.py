@@ -13,7 +13,7 @@ from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.memory import MemoryNeed, available_memory, predict, require_memory
 from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.inference.sequence import Sequence
-from secureai_appliance.inference.step import plan, reading, urgent
+from secureai_appliance.inference.step import plan, reading, unheard, urgent
 from secureai_appliance.inference.waiting import Pace, estimates, retry_after
 from tests.support.models import CHAT
 
@@ -56,6 +56,12 @@ def test_the_prompt_of_a_user_who_has_no_answer_yet_comes_before_others_next_one
     assert urgent([stream, next_one, newcomer], [newcomer, next_one]) == 20
     assert not urgent([stream, next_one], [next_one])
     assert not urgent([newcomer], [newcomer])  # nobody is held up
+
+
+def test_what_stands_before_first_tokens_is_the_prompts_of_users_without_an_answer() -> None:
+    stream = sequence(1, 5, sampled=1, computed=5, key="a")
+    prompts = [sequence(3, 20, key="b"), sequence(4, 10, computed=4, key="c"), sequence(2, 40, key="a")]
+    assert unheard([stream, *prompts], prompts) == 26
 
 
 def test_one_who_lost_his_place_in_the_middle_of_an_answer_is_not_urgent() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from secureai_appliance.accounts import keys
+from secureai_appliance.accounts.credentials import Credentials
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import Actor
 from secureai_appliance.governance.refusals import Refusal
@@ -42,9 +42,7 @@ def parts_of(app: App) -> dict[str, Callable[[], object]]:
     """What every request goes through."""
     parts = app.parts
 
-    def authenticate() -> None:
-        with parts.store.read() as db:
-            keys.authenticate(db, app.key, 0)
+    credentials = Credentials(parts.store)
 
     def limit() -> None:
         lease = parts.quotas.admit(app.user_id, "standard", None, completion=True)
@@ -53,7 +51,7 @@ def parts_of(app: App) -> dict[str, Callable[[], object]]:
 
     used = Used(app.user_id, "key-x", "model", "", 10, 10, 0.1)
     return {
-        "authentication": authenticate,
+        "authentication": lambda: credentials.holder(app.key, 0, "127.0.0.1"),
         "limits with headers": limit,
         "usage": lambda: parts.usage.add(used),
         "metrics": lambda: parts.metrics.answered("GET", "/api/v1/things", 200, 0.1),
@@ -91,6 +89,7 @@ def main() -> None:
         noted = microseconds(lambda: app.parts.refusals.note(refusal, 0.0))
         row = audited(app)
         whole = microseconds(lambda: app.call("GET", "/api/v1/things/thing-1"))
+        assert app.call("GET", "/api/v1/things/thing-1").status == 200
         public = microseconds(lambda: app.call("GET", "/healthz", key=None))
     for name, (quiet, busy) in figures.items():
         table.add_row(name, f"{quiet:.1f}", f"{busy:.1f}")

@@ -104,10 +104,10 @@ def _retain_traces(store: Store, clock: Clock, configs: Configs) -> bool:
         return traces.retain(tx, int(clock.now() - configs.value("knowledge.trace_days") * DAY)) > 0
 
 
-def _retain_usage(store: Store, clock: Clock, configs: Configs) -> None:
+def _retain_usage(store: Store, clock: Clock, configs: Configs) -> bool:
     now = int(clock.now())
     with store.transaction() as tx:
-        usages.retain(
+        return usages.retain(
             tx,
             hours_before=now - configs.value("usage.hours_kept") * usages.DAY,
             days_before=now - configs.value("usage.days_kept") * usages.DAY,

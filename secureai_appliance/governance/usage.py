@@ -98,8 +98,14 @@ _ADD_TO_HOUR = f"INSERT INTO usage_hours{_UPSERT}"
 _ADD_TO_DAY = f"INSERT INTO usage_days{_UPSERT}"
 
 
-def retain(tx: Transaction, *, hours_before: int, days_before: int) -> int:
-    """Take hours and days that began before these moments (Unix seconds) away; how many rows."""
-    return tx.run("DELETE FROM usage_hours WHERE start < ?", hours_before) + tx.run(
-        "DELETE FROM usage_days WHERE start < ?", days_before
-    )
+def retain(tx: Transaction, *, hours_before: int, days_before: int) -> bool:
+    """Take away hours and days that began before these moments (Unix seconds), a few; whether there are more."""
+    more = False
+    for table, before, at_once in (("usage_hours", hours_before, DAY), ("usage_days", days_before, 7 * DAY)):
+        oldest = tx.value(f"SELECT MIN(start) FROM {table}")  # noqa: S608 (constant names)
+        if oldest is None or oldest >= before:
+            continue
+        until = min(oldest + at_once, before)
+        tx.run(f"DELETE FROM {table} WHERE start < ?", until)  # noqa: S608 (constant names)
+        more = more or until < before
+    return more

@@ -118,9 +118,13 @@ def test_old_hours_are_forgotten_before_their_days(store: Store, clock: FakeCloc
         clock.set(BEGIN + day * 86_400)
         counted.add(used())
     counted.flush()
-    with store.transaction() as tx:
-        gone = usage.retain(tx, hours_before=BEGIN + 3 * 86_400, days_before=BEGIN + 86_400)
-    assert gone == 4
+    steps = 0
+    more = True
+    while more:
+        with store.transaction() as tx:
+            more = usage.retain(tx, hours_before=BEGIN + 3 * 86_400, days_before=BEGIN + 86_400)
+        steps += 1
+    assert steps == 3
     assert report(store, clock, UsageQuery(interval="day")).totals.requests == 4
     assert report(store, clock, UsageQuery(interval="hour")).totals.requests == 2
 

@@ -293,7 +293,8 @@ class Appliance:
             public = parse_url(self.settings.public_url)
             own.append((public.host, public.port))
         outside = Outside(self.configs.values, own)
-        return Toolbox(self.store, Registry(self.sealer, outside), outside, self.configs.values, self._clock)
+        registry = Registry(self.sealer, outside)
+        return Toolbox(self.store, self.models, registry, outside, values=self.configs.values, clock=self._clock)
 
     def _queues(self) -> Iterator[QueueDepth]:
         for name, loaded in self.models.in_memory().items():

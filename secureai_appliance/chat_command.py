@@ -22,6 +22,7 @@ from secureai_appliance.terminal_chat import Conversation, newest_chat
 @click.option("--store", is_flag=True, help="Keep the conversation as a chat; its id is printed at the end.")
 @click.option("--chat", "chat_id", default=None, help="Go on with this chat.")
 @click.option("--continue", "newest", is_flag=True, help="Go on with the newest chat.")
+@click.option("--kb", "bases", multiple=True, help="A knowledge base to answer from (id or slug); may be repeated.")
 @click.option("--url", default=None, help="Address of the server. Default: http://HOST:PORT.")
 def chat(
     chosen: Settings,
@@ -32,6 +33,7 @@ def chat(
     store: bool,
     chat_id: str | None,
     newest: bool,
+    bases: tuple[str, ...],
     url: str | None,
 ) -> None:
     """Talk to a model or an assistant of the running server; one line is one message, Ctrl-D ends it."""
@@ -44,6 +46,7 @@ def chat(
         conversation = Conversation.of_chat(client, chat_id, model=model, assistant=assistant)
     else:
         conversation = Conversation(client, model=model, assistant=assistant, store=store)
+    conversation.bases = bases
     lines = _typed() if sys.stdin.isatty() else iter([sys.stdin.read()])
     conversation.converse(lines, lambda text: click.echo(text, nl=False))
     if conversation.chat_id and not chat_id:

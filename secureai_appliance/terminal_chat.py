@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +20,10 @@ class Conversation:
     def __init__(
         self, client: Client, *, model: str | None = None, assistant: str | None = None, store: bool = False
     ) -> None:
-        """`store`: the server keeps it as a chat, whose id is there after the first answer."""
+        """`store`: the server keeps it as a chat, whose id is there after the first answer.
+
+        `bases`, to be set: ids or slugs of knowledge bases to answer from; their sources are written below the answers.
+        """
         self._client = client
         self._whom: dict[str, Any] = {"assistant_id": assistant} if assistant else {}
         if model or not assistant:
@@ -28,6 +31,7 @@ class Conversation:
         self._store = store
         self._messages: list[Message] = []
         self.chat_id: str | None = None
+        self.bases: Sequence[str] = ()
 
     @classmethod
     def of_chat(cls, client: Client, chat_id: str, *, model: str | None, assistant: str | None) -> Conversation:
@@ -45,14 +49,22 @@ class Conversation:
         body = {**self._whom, "messages": [*self._messages, said], "stream": True}
         if self._store:
             body |= {"chat_id": self.chat_id} if self.chat_id else {"store": True}
+        if self.bases:
+            body["knowledge_base_ids"] = list(self.bases)
         whole: list[str] = []
+        citations: list[dict[str, Any]] = []
         for chunk in self._client.stream("/chat/completions", body):
             self.chat_id = chunk.get("chat_id") or self.chat_id
+            citations += chunk.get("citations", [])
             for choice in chunk.get("choices", []):
                 if text := choice["delta"].get("content"):
                     whole.append(text)
                     write(_harmless(text))
         write("\n")
+        # of a model that names none, all are shown
+        for citation in [each for each in citations if each["cited"]] or citations:
+            page = "" if citation["page"] is None else f", page {citation['page']}"
+            write(_harmless(f"  [{citation['index']}] {citation['filename']}{page}\n"))
         if not self._store:
             self._messages += [said, {"role": "assistant", "content": "".join(whole)}]
 

@@ -57,3 +57,20 @@ def test_what_the_server_keeps_is_not_said_again() -> None:
     talk(client, "one", "two", store=True)
     assert client.said == [["one"], ["two"]]
     assert [(asked.get("store"), asked.get("chat_id")) for asked in client.asked] == [(True, None), (None, "chat-1")]
+
+
+def test_answers_from_documents_name_their_sources() -> None:
+    cited = {"index": 2, "cited": True, "filename": "manual\x1b.pdf", "page": 3}
+    unused = {"index": 1, "cited": False, "filename": "notes.txt", "page": None}
+
+    class Sourced(Scripted):
+        def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            yield from super().stream(path, body)
+            yield {"choices": [], "citations": [unused, cited]}
+
+    client, shown = Sourced("So it is [2]."), list[str]()
+    conversation = Conversation(cast(Client, client))
+    conversation.bases = ["manuals"]
+    conversation.converse(["one"], shown.append)
+    assert client.asked[0]["knowledge_base_ids"] == ["manuals"]
+    assert "".join(shown) == "So it is [2].\n  [2] manual�.pdf, page 3\n"

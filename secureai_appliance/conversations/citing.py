@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from itertools import chain
 
 _MOST_HELD = 60
@@ -19,7 +20,8 @@ _UNFINISHED = re.compile(r"(?:`+|[ \t]{1,8}|[ \t]{0,8}[\[【][\sa-z:#\d,;&–-]{
 class Citing:
     """The text of one answer on its way to the client. `cited`: the sources that it has referred to so far."""
 
-    def __init__(self, sources: int) -> None:
+    def __init__(self, sources: Sized) -> None:
+        """`sources`: those from number 1 on; there may be more of them later."""
         self.cited: set[int] = set()
         self._sources = sources
         self._held = ""
@@ -55,7 +57,7 @@ class Citing:
         if self._fenced or self._inline:
             return found[0]  # code: an index, not a reference
         named = list(chain.from_iterable(map(_range, re.split(r"[,;&]", found["numbers"]))))
-        known = [number for number in named if 1 <= number <= self._sources]
+        known = [number for number in named if 1 <= number <= len(self._sources)]
         self.cited.update(known)
         if len(known) == len(named):
             return found[0]

@@ -75,7 +75,7 @@ class Grounded:
         for choice in answer.choices:
             if choice.message.content:
                 choice.message.content = self._checked(choice.index, choice.message.content)
-        answer.citations, answer.retrieval = self.citations(), self._ground.retrieved
+        answer.citations, answer.retrieval = self.citations(), self._ground.retrieved or UNSET
         return answer
 
     def close(self) -> None:
@@ -85,13 +85,13 @@ class Grounded:
     def _checked(self, index: int, text: str) -> str:
         if not self._checks:
             return text
-        citing = self._citing[index] = Citing(len(self._ground.sources))
+        citing = self._citing[index] = Citing(self._ground.sources)
         return citing.feed(text) + citing.finish()
 
     def _taken(self, chunk: Chunk) -> Chunk | None:
         """The chunk as it is sent; None when everything in it waits."""
         for choice in chunk.choices:
-            citing = self._citing.setdefault(choice.index, Citing(len(self._ground.sources)))
+            citing = self._citing.setdefault(choice.index, Citing(self._ground.sources))
             if self._checks and choice.delta.content:
                 choice.delta.content = citing.feed(choice.delta.content)
             if choice.finish_reason is None:
@@ -100,7 +100,7 @@ class Grounded:
             if rest := citing.finish():
                 choice.delta.content = (choice.delta.content or "") + rest
             if self._ended == self._choices:
-                chunk.citations, chunk.retrieval = self.citations(), self._ground.retrieved
+                chunk.citations, chunk.retrieval = self.citations(), self._ground.retrieved or UNSET
         told = not chunk.choices or any(map(_says, chunk.choices)) or chunk.tool_runs is not UNSET
         return chunk if told else None
 

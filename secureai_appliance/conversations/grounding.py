@@ -23,7 +23,7 @@ from secureai_appliance.conversations.room import Room
 from secureai_appliance.core.errors import NotFound, ServiceUnavailable
 from secureai_appliance.knowledge import bases, traces, whole
 from secureai_appliance.knowledge.relevance import telling
-from secureai_appliance.knowledge.search import Cut, Result, SearchFilter, SearchRequest, search
+from secureai_appliance.knowledge.search import Cut, Result, SearchFilter, SearchRequest, block, search
 from secureai_appliance.knowledge.search import Trace as SearchTrace
 from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.knowledge.traces import Outcome, Source
@@ -69,16 +69,19 @@ _PARTS = re.compile(
 
 @dataclass(frozen=True)
 class Ground:
-    """What an answer rests on. `request` has the sources in it; `sources` stand there from number 1 on."""
+    """What an answer rests on. `request` has the sources in it; `sources` stand there from number 1 on.
+
+    Where a tool looks for them there are none at first, and nothing is `retrieved` before the model is asked.
+    """
 
     request: ChatRequest
     sources: Sequence[Result]
-    retrieved: Retrieved
+    retrieved: Retrieved | None
 
     @property
     def is_empty(self) -> bool:
         """Whether the documents say nothing."""
-        return self.retrieved.outcome == "not_in_documents"
+        return self.retrieved is not None and self.retrieved.outcome == "not_in_documents"
 
     def citations(self, cited: set[int]) -> list[Citation]:
         """All sources; those of which the answer's text has the number are `cited`."""
@@ -312,29 +315,21 @@ def _fit(found: _Found, room: Room, left: int) -> _Fitted:
         # of a document, what comes after the first that is left out would lack its context
         enough = found.outcome == "document" and bool(fitted.left_out)
         source, index = passage, len(fitted.sources) + 1
-        block = _block(index, source, after.get(source.document_id, 0))
-        tokens = room.count(block) + _BETWEEN
+        told = block(index, source, after.get(source.document_id, 0))
+        tokens = room.count(told) + _BETWEEN
         if tokens > left and not fitted.sources:
             source = _trimmed(passage, max(left, _LEAST_TRIMMED) / tokens)
-            block = _block(index, source, 0)
-            tokens = room.count(block) + _BETWEEN
+            told = block(index, source)
+            tokens = room.count(told) + _BETWEEN
         elif tokens > left or enough:
             fitted.left_out.append(passage)
             continue
         left -= tokens
         after[source.document_id] = source.end if found.outcome == "document" else 0
         fitted.sources.append(source)
-        fitted.blocks.append(block)
+        fitted.blocks.append(told)
         fitted.tokens.append(tokens)
     return fitted
-
-
-def _block(index: int, passage: Result, after: int) -> str:
-    """A source as the model sees it. What overlaps with the one before it is not said twice."""
-    page = "" if passage.page is None else f", page {passage.page}"
-    heading = f": {passage.heading}" if passage.heading else ""
-    text = passage.text[max(0, after - passage.start) :].strip()
-    return f"[{index}] {passage.filename}{page}{heading}\n{text}"
 
 
 def _trimmed(passage: Result, share: float) -> Result:

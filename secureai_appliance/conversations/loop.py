@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET
 
-from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations.answers import (
     ChatCompletion,
     Chunk,
@@ -39,6 +38,7 @@ from secureai_appliance.conversations.messages import (
 )
 from secureai_appliance.conversations.messages import Tool as Offered
 from secureai_appliance.conversations.running import ClientGone, Comment
+from secureai_appliance.conversations.toolbox.knowledge_search import Asker
 from secureai_appliance.conversations.toolbox.registry import Function, Tool
 from secureai_appliance.conversations.toolbox.toolbox import Bounds, Running, Toolbox, ToolResult
 from secureai_appliance.core.clock import Clock
@@ -80,10 +80,15 @@ class Kit:
     """The tools of one answer, with the rights of whoever asks. `assistant_id` for the audit log."""
 
     toolbox: Toolbox
-    caller: Caller
+    asker: Asker
     tools: Sequence[Tool]
     assistant_id: str
     context_length: int | None
+
+    @property
+    def searches(self) -> bool:
+        """Whether the model looks into documents by itself."""
+        return any(tool.builtin == "knowledge_search" for tool in self.tools)
 
     @property
     def functions(self) -> dict[str, tuple[Tool, Function]]:
@@ -271,7 +276,7 @@ class Loop:
         if self._kit.context_length:
             share = int(self._kit.context_length * _SHARE_OF_CONTEXT) // max(1, len(self._calls))
             chars = min(chars, max(_LEAST_CHARS, share))
-        return self._kit.toolbox.start(tool, function, call.function.arguments, Bounds(seconds, chars))
+        return self._kit.toolbox.start(tool, function, call.function.arguments, Bounds(seconds, chars), self._kit.asker)
 
     def _look(self, timeout: float) -> None:
         """See whether the call that runs has ended."""
@@ -283,7 +288,7 @@ class Loop:
                 running.cancel()
             return
         tool, _ = self._functions[call.function.name]
-        self._kit.toolbox.note(self._kit.caller, tool, result, self._kit.assistant_id)
+        self._kit.toolbox.note(self._kit.asker.caller, tool, result, self._kit.assistant_id)
         self._finished(call, result)
         self._next_call()
 

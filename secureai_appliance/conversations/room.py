@@ -36,12 +36,16 @@ class Room:
         return max(left, min(self.tokens - taken[0] - taken[-1], self.tokens // 2))
 
 
-def room_of(models: Models, row: ModelRow, request: ChatRequest) -> Room:
-    """The room that this model has for a request; counted by characters while it is not in memory, or elsewhere."""
+def room_of(models: Models, row: ModelRow, request: ChatRequest, besides: str = "") -> Room:
+    """The room that this model has for a request; counted by characters while it is not in memory, or elsewhere.
+
+    `besides`: what stands in the prompt beside the messages.
+    """
     context = models.show(row).context_length or UNKNOWN_CONTEXT
     tokens = truncation.room(context, request.max_completion_tokens or request.max_tokens)
     loaded = models.in_memory().get(row.id)
-    return Room(tokens, _counted(loaded) if isinstance(loaded, Engine) else estimated)
+    count = _counted(loaded) if isinstance(loaded, Engine) else estimated
+    return Room(tokens - (count(besides) if besides else 0), count)
 
 
 def estimated(text: str) -> int:

@@ -28,6 +28,8 @@ from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transact
 BASES = Shareable("knowledge_bases", "knowledge base", ("name", "slug"))
 OWNED = (BASES.owned(),)
 CHUNK_SIZE = 256
+MOST_SEARCHED = 50
+"""Bases that are searched at a time where none is named."""
 CHUNK_OVERLAP = 32
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -196,6 +198,16 @@ def find(db: Reader, caller: Caller, base_id: str, access: Access = "read") -> s
         find(db, caller, base_id)
         raise PermissionDenied("This knowledge base is shared with you for reading only.")
     raise _missing()
+
+
+def readable(db: Reader, caller: Caller) -> list[str]:
+    """The ids of the bases that the caller may read, the newest `MOST_SEARCHED`."""
+    where, params = sharing.visible_to(caller, BASES)
+    rows = db.all(
+        f"SELECT id FROM knowledge_bases WHERE {where} ORDER BY row_id DESC LIMIT ?",  # noqa: S608 (constants)
+        *(*params, MOST_SEARCHED),
+    )
+    return [base_id for (base_id,) in rows]
 
 
 def patch(tx: Transaction, caller: Caller, base_id: str, body: KnowledgePatch) -> KnowledgeBase:

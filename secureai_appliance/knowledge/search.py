@@ -196,6 +196,14 @@ def search(
     raise ServiceUnavailable("The knowledge base is being changed; try again.", retry_after=1)
 
 
+def block(index: int, passage: Result, after: int = 0) -> str:
+    """A passage as a model sees it, from character `after` of the document on: what it was told is not said again."""
+    page = "" if passage.page is None else f", page {passage.page}"
+    heading = f": {passage.heading}" if passage.heading else ""
+    text = passage.text[max(0, after - passage.start) :].strip()
+    return f"[{index}] {passage.filename}{page}{heading}\n{text}"
+
+
 def _places(db: Reader, caller: Caller, base_ids: Sequence[str]) -> list[_Place]:
     found = dict.fromkeys(bases.find(db, caller, base_id) for base_id in base_ids)
     return [_Place(base_id, bases.active(db, base_id)) for base_id in found]

@@ -8,7 +8,7 @@ from secureai_appliance.conversations.citing import Citing
 
 
 def through(text: str, sources: int, pieces: list[str] | None = None) -> tuple[str, set[int]]:
-    citing = Citing(sources)
+    citing = Citing(range(sources))
     sent = "".join(citing.feed(piece) for piece in (pieces or [text]))
     return sent + citing.finish(), citing.cited
 
@@ -43,7 +43,7 @@ def test_it_is_the_same_wherever_the_text_is_cut() -> None:
 
 
 def test_text_without_brackets_is_not_held_back() -> None:
-    citing = Citing(3)
+    citing = Citing(range(3))
     assert citing.feed("Brake fluid is changed") == "Brake fluid is changed"
     assert citing.feed(" every two [y") == " every two"
     assert citing.feed("ears] or so") == " [years] or so"

@@ -1,4 +1,4 @@
-"""Tools that come with the appliance and reach nothing outside of it."""
+"""Tools that come with the appliance and reach nothing outside of it; `knowledge_search` has a file of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.core.clock import Clock
 
-BuiltinName = Literal["calculator", "current_time"]
+BuiltinName = Literal["calculator", "current_time", "knowledge_search"]
 BUILTINS: tuple[str, ...] = get_args(BuiltinName)
 
 _LONGEST = 500
@@ -25,6 +25,8 @@ Number = int | float
 DESCRIPTIONS: dict[str, str] = {
     "calculator": "Computes an arithmetic expression exactly, such as (17.5 + 3) * 12. Knows + - * / // % **, brackets,"
     " pi, e, sqrt, abs, round, floor, ceil, min, max, exp, log, log10, sin, cos, tan.",
+    "knowledge_search": "Searches the documents and gives numbered passages. Put the number of a passage that you use"
+    " behind the statement, like [1]. Ask for what you need to know in a few words or a question.",
     "current_time": "Tells the date, the time and the day of the week, in UTC or in a time zone such as Europe/Berlin.",
 }
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -39,10 +41,16 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "properties": {"timezone": {"type": "string", "maxLength": 64}},
         "additionalProperties": False,
     },
+    "knowledge_search": {
+        "type": "object",
+        "properties": {"query": {"type": "string", "minLength": 1, "maxLength": 2000}},
+        "required": ["query"],
+        "additionalProperties": False,
+    },
 }
 
 
-def run(name: BuiltinName, arguments: dict[str, Any], clock: Clock) -> str:
+def run(name: Literal["calculator", "current_time"], arguments: dict[str, Any], clock: Clock) -> str:
     """What the tool says. Raises ToolFailure."""
     if name == "calculator":
         return calculate(arguments["expression"])

@@ -8,20 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations.answers import ToolError
-from secureai_appliance.conversations.toolbox import builtins, http_tool, mcp, parameters
+from secureai_appliance.conversations.toolbox import builtins, http_tool, knowledge_search, mcp, parameters
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
+from secureai_appliance.conversations.toolbox.knowledge_search import Asker
 from secureai_appliance.conversations.toolbox.outside import Outside, failure_of
 from secureai_appliance.conversations.toolbox.registry import Function, Registry, Tool, functions_listed
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.network import Call, NetworkError, Timeouts
 from secureai_appliance.governance import audit
 from secureai_appliance.store import Store
+
+if TYPE_CHECKING:
+    from secureai_appliance.models.registry import Models
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,11 @@ class Running:
         return call
 
     @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._cancelled is not None
+
+    @property
     def left(self) -> float:
         """Seconds that the call may still take. Raises ToolFailure when there are none."""
         left = self._bounds.seconds - (time.monotonic() - self._began)
@@ -119,9 +128,17 @@ class Toolbox:
     """Calls tools. Safe to use from any thread."""
 
     def __init__(
-        self, store: Store, registry: Registry, outside: Outside, values: Callable[[], Mapping[str, Any]], clock: Clock
+        self,
+        store: Store,
+        models: Models,
+        registry: Registry,
+        outside: Outside,
+        *,
+        values: Callable[[], Mapping[str, Any]],
+        clock: Clock,
     ) -> None:
         self.registry = registry
+        self._models = models
         self._store = store
         self._outside = outside
         self._values = values
@@ -137,7 +154,9 @@ class Toolbox:
         """Of the group `tools`."""
         return self._values()[f"tools.{name}"]
 
-    def start(self, tool: Tool, function: Function, arguments: str | dict[str, Any], bounds: Bounds) -> Running:
+    def start(
+        self, tool: Tool, function: Function, arguments: str | dict[str, Any], bounds: Bounds, asker: Asker
+    ) -> Running:
         """Call a function of a tool, with arguments as a value or as the JSON text that a model wrote."""
         place = tool.http or tool.mcp
         seconds = bounds.seconds if place is None else min(bounds.seconds, place.timeout)
@@ -148,6 +167,8 @@ class Toolbox:
             else:
                 parameters.check_arguments(arguments, function.parameters)
                 checked = arguments
+            if tool.builtin == "knowledge_search":
+                return self._find(running, asker, checked["query"], bounds.chars)
             return self._call(running, tool, function, checked)
 
         return Running(work, Bounds(seconds, bounds.chars))
@@ -177,8 +198,19 @@ class Toolbox:
             outcome: audit.Outcome = "success" if result.ok else "failure"
             audit.record(tx, caller.actor, "tool.invoked", "tool", tool.id, details=details, outcome=outcome)
 
+    def _find(self, running: Running, asker: Asker, query: str, chars: int) -> str:
+        return knowledge_search.find(
+            self._store,
+            self._models,
+            asker,
+            query,
+            min_score=self._values()["knowledge.min_score"],
+            chars=chars,
+            abandoned=lambda: running.cancelled,
+        )
+
     def _call(self, running: Running, tool: Tool, function: Function, arguments: dict[str, Any]) -> str:
-        if tool.builtin is not None:
+        if tool.builtin is not None and tool.builtin != "knowledge_search":
             return builtins.run(tool.builtin, arguments, self._clock)
         with self._store.read() as db:
             headers = self.registry.headers(db, tool.id)

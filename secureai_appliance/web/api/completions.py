@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +10,7 @@ import msgspec
 
 from secureai_appliance.conversations import assistants, completions, remote, text_completions
 from secureai_appliance.conversations.answers import ChatCompletion, Usage
-from secureai_appliance.conversations.assistants import Assistant
+from secureai_appliance.conversations.assistants import Asked, Assistant
 from secureai_appliance.conversations.completions import Instructions
 from secureai_appliance.conversations.grounded import Grounded, NotFoundAnswer
 from secureai_appliance.conversations.grounding import Ground, Grounding, bases_of
@@ -19,8 +19,9 @@ from secureai_appliance.conversations.messages import ChatRequest, Message, refu
 from secureai_appliance.conversations.room import room_of
 from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
+from secureai_appliance.conversations.toolbox.knowledge_search import Asker
 from secureai_appliance.conversations.toolbox.registry import SHELF, Tool
-from secureai_appliance.conversations.turns import Answering, Completing, Turn
+from secureai_appliance.conversations.turns import Answering, Completing, Turn, Unkept
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.inference.embedder import Abandoned
 from secureai_appliance.models import catalogue
@@ -99,50 +100,59 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
         held.enter_context(parts.models.held(row))
         turn = parts.turns.join(request.caller, body, keep=parts.configs.value("chats.store_completions"))
         held.callback(turn.close)
-        asked = assistants.applied(assistant, turn.request)
-        # tools of the request are the client's to call
-        kit = None if assistant is None or body.tools else _kit(request, row, assistant)
         try:
-            ground = _ground(request, row, assistant, asked, kept=isinstance(turn, Turn))
+            completion = _answering(request, found, turn, start)
         except Abandoned:
             return Answer(CLIENT_CLOSED_REQUEST)
-        asked = asked if ground is None else ground.request
-        completion: Completing
-        steps: list[Message] = []
-        if ground is not None and ground.is_empty and not _asks_all_the_same(asked, kit):
-            refuse_unsupported(asked)
-            completion = NotFoundAnswer(row.id, asked, parts.configs.value("knowledge.not_found_text"), parts.clock)
-        elif kit is None or assistant is None:
-            completion = start(asked)
-        else:
-            choice = assistant.parameters.tool_choice
-            completion = loop = Loop(start, asked, kit, parts.clock, choice, spend=_spender(request))
-            steps = loop.turns
-        if ground is None:
-            answering = Answering(completion, turn, assistant_id, steps)
-        else:
-            grounded = Grounded(completion, ground, asked)
-            answering = Answering(grounded, turn, assistant_id, steps, grounded.citations)
-        return _answer(request, answering, answering.whole, held, streamed=bool(body.stream))
+        return _answer(request, completion, completion.whole, held, streamed=bool(body.stream))
 
 
-def _ground(
-    request: Request[ChatRequest, None], row: ModelRow, assistant: Assistant | None, asked: ChatRequest, *, kept: bool
-) -> Ground | None:
-    """What the answer rests on, where it is to be made from documents."""
-    parts, caller = request.parts, request.caller
+def _answering(
+    request: Request[ChatRequest, None], found: Asked, turn: Turn | Unkept, start: Callable[[ChatRequest], Round]
+) -> Answering:
+    """The completion with what it rests on, its tools, and what becomes of it. Raises Abandoned."""
+    parts, row, assistant = request.parts, found.row, found.assistant
+    asked = assistants.applied(assistant, turn.request)
     with parts.store.read() as db:
-        base_ids = bases_of(db, caller, asked, assistant)
-    if base_ids is None:
-        return None
+        base_ids = bases_of(db, request.caller, asked, assistant)
+    # tools of the request are the client's to call
+    kit = None if assistant is None or asked.tools else _kit(request, row, assistant, base_ids)
+    ground: Ground | None = None
+    if kit is not None and kit.searches:
+        ground = Ground(asked, kit.asker.sources, None)
+    elif base_ids is not None:
+        offered = [function for _, function in kit.functions.values()] if kit is not None else asked.tools
+        room = room_of(parts.models, row, asked, _encode(offered).decode() if offered else "")
+        grounding = Grounding(
+            *(parts.store, parts.models, parts.configs.values(), request.caller),
+            abandoned=request.disconnected,
+            used=_embedded(request),
+        )
+        ground = grounding.ground(asked, base_ids, room, kept=isinstance(turn, Turn))
+    asked = asked if ground is None else ground.request
+    completion: Completing
+    steps: list[Message] = []
+    if ground is not None and ground.is_empty and not _asks_all_the_same(asked, kit):
+        refuse_unsupported(asked)
+        completion = NotFoundAnswer(row.id, asked, parts.configs.value("knowledge.not_found_text"), parts.clock)
+    elif kit is None or assistant is None:
+        completion = start(asked)
+    else:
+        choice = assistant.parameters.tool_choice
+        completion = loop = Loop(start, asked, kit, parts.clock, choice, spend=_spender(request))
+        steps = loop.turns
+    assistant_id = None if assistant is None else assistant.id
+    if ground is None:
+        return Answering(completion, turn, assistant_id, steps)
+    grounded = Grounded(completion, ground, asked)
+    return Answering(grounded, turn, assistant_id, steps, grounded.citations)
 
+
+def _embedded(request: Request[ChatRequest, None]) -> Callable[[str, int], None]:
     def used(model: str, tokens: int) -> None:
-        parts.metrics.tokens_embedded.labels(model).inc(tokens)
+        request.parts.metrics.tokens_embedded.labels(model).inc(tokens)
 
-    grounding = Grounding(
-        *(parts.store, parts.models, parts.configs.values(), caller), abandoned=request.disconnected, used=used
-    )
-    return grounding.ground(asked, base_ids, room_of(parts.models, row, asked), kept=kept)
+    return used
 
 
 def _asks_all_the_same(asked: ChatRequest, kit: Kit | None) -> bool:
@@ -171,7 +181,9 @@ def _spender(request: Request[Any, None]) -> Callable[[int], None]:
     return (lambda _: None) if request.budget is None else request.budget.spend
 
 
-def _kit(request: Request[Any, None], row: ModelRow, assistant: Assistant) -> Kit | None:
+def _kit(
+    request: Request[ChatRequest, None], row: ModelRow, assistant: Assistant, base_ids: Sequence[str] | None
+) -> Kit | None:
     """The assistant's tools, as far as the caller may use them; None when there are none."""
     caller = request.caller
     tools: list[Tool] = []
@@ -182,7 +194,8 @@ def _kit(request: Request[Any, None], row: ModelRow, assistant: Assistant) -> Ki
     if not any(tool.functions for tool in tools) or not caller.may("tools:invoke"):
         return None
     context = request.parts.models.show(row).context_length
-    return Kit(request.parts.toolbox, caller, tools, assistant.id, context)
+    asker = Asker(caller, base_ids, used=_embedded(request))
+    return Kit(request.parts.toolbox, asker, tools, assistant.id, context)
 
 
 def _model(request: Request[Any, None], name: str) -> ModelRow:

@@ -11,6 +11,7 @@ from secureai_appliance.accounts.sharing import Visibility
 from secureai_appliance.accounts.shelf import Shares
 from secureai_appliance.conversations.toolbox import openapi_import, registry
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
+from secureai_appliance.conversations.toolbox.knowledge_search import Asker
 from secureai_appliance.conversations.toolbox.registry import (
     SHELF,
     Function,
@@ -116,7 +117,7 @@ def invoke(request: Request[ToolInvoke, None]) -> ToolResult | Answer:
     tool = _tool(request)
     function = _function(tool, body.function)
     bounds = Bounds(toolbox.setting("max_seconds"), toolbox.max_chars)
-    running = toolbox.start(tool, function, body.arguments, bounds)
+    running = toolbox.start(tool, function, body.arguments, bounds, Asker(request.caller))
     gone = False
     while (result := running.poll(_POLL)) is None:
         if not gone and request.disconnected():

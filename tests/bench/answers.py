@@ -1,8 +1,8 @@
 """Answers from documents through the appliance's own HTTP API: which questions are answered, and which rightly not.
 
 On the workshop's documents of the tests, and with a folder of BEIR's SciFact on 400 abstracts: claims that they tell
-of, claims on other biomedical findings, and questions on other things. Printed for several `min_score`, with the time of
-an answer to which the model adds nothing. `--model` has the bundled model answer the workshop's questions, too.
+of, claims on other biomedical findings, and questions on other things. Printed for several `min_score`, with the time
+of an answer to which the model adds nothing. `--model` has the bundled model answer the workshop's questions, too.
 """
 
 from __future__ import annotations

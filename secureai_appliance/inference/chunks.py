@@ -31,7 +31,7 @@ _FEWEST_ALONE = 16
 _FIRST_MIXED = 16
 _SMOOTHING = 0.2
 # fewer tokens than this tell less about the price of one: they bear the whole cost of there being any in a step
-_TELLING = 16
+_TELLING = 8
 # after so many steps with prompt tokens one goes without, to learn anew what that costs: else the price of the prompt
 # would take all the blame for a load that has come
 _STEPS_TO_REFRESH = 12

@@ -132,7 +132,7 @@ def test_what_the_mere_presence_of_a_few_tokens_costs_is_not_their_price() -> No
     write(sizer, 16)
     read(sizer, 16, 1000)
     before = sizer.size(16)
-    for _ in range(5):
+    for _ in range(3):
         write(sizer, 16, 1)
         sizer.observe(16, 2, seconds(16, 2) + 0.02)
     assert sizer.size(16) >= 0.7 * before

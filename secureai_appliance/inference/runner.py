@@ -239,7 +239,8 @@ class Runner:
         self._threads.begin_step()
         prompts = reading(self._running, self._ledger.served)
         depth = prompts[0].computed if prompts else 0
-        work = self._plan(prompts, depth)
+        near = urgent(self._running, prompts)
+        work = self._plan(prompts, depth, near)
         context.batch.reset()
         outputs: list[tuple[Sequence, int]] = []
         for item in work:
@@ -248,7 +249,7 @@ class Runner:
             index = context.batch.add(sequence.slot, tokens, sequence.computed, output=item.samples)
             if item.samples:
                 outputs.append((sequence, index))
-        code, seconds, threads = self._compute()
+        code, seconds, threads = self._compute(hurried=near > 0)
         decoding = sum(item.sequence.decoding for item in work)
         self._chunks.observe(decoding, context.batch.size - decoding, seconds, depth, threads)
         if code != 0:
@@ -271,36 +272,35 @@ class Runner:
                 self._end(sequence, reason)
             self.changed.notify_all()
 
-    def _plan(self, prompts: list[Sequence], depth: int) -> list[Work]:
-        """What the next step computes. `depth`: where the first of `prompts` stands."""
-        near = urgent(self._running, prompts)
+    def _plan(self, prompts: list[Sequence], depth: int, near: int) -> list[Work]:
+        """What the next step computes. `depth`: where the first of `prompts` stands; `near`: as `urgent` says."""
         if near and not self._limits.mixed_chunk:
             decoding = sum(sequence.decoding for sequence in self._running)
-            if self._chunks.goes_first(decoding, depth, self._threads.choose(near), near):
+            if self._chunks.goes_first(decoding, depth, self._threads.choose(near, urgent=True), near):
                 return first(prompts)
-        return plan(self._running, prompts, self._chunk(prompts, depth))
+        return plan(self._running, prompts, self._chunk(prompts, depth, near))
 
-    def _chunk(self, prompts: list[Sequence], depth: int) -> int:
+    def _chunk(self, prompts: list[Sequence], depth: int, near: int) -> int:
         """Prompt tokens of the next step, of which the first stands at `depth`."""
         decoding = sum(sequence.decoding for sequence in self._running)
         if decoding and self._limits.mixed_chunk:
             return self._limits.mixed_chunk
         if self._repeatable() and not decoding:
             return self._limits.alone_chunk
-        first_token = urgent(self._running, prompts)
-        most = unheard(self._running, prompts) if first_token else self._limits.alone_chunk
+        most = unheard(self._running, prompts) if near else self._limits.alone_chunk
         # how many threads a step gets depends on its size, and what it costs on them
         sizes = {
-            threads: min(most, self._chunks.size(decoding, depth, threads, urgent=first_token))
+            threads: min(most, self._chunks.size(decoding, depth, threads, urgent=near))
             for threads in self._threads.counts()
         }
-        fitting = [size for threads, size in sizes.items() if self._threads.choose(decoding + size) == threads]
+        chosen = {size: self._threads.choose(decoding + size, urgent=near > 0) for size in sizes.values()}
+        fitting = [size for threads, size in sizes.items() if chosen[size] == threads]
         return max(fitting, default=min(sizes.values()))
 
-    def _compute(self) -> tuple[int, float, int]:
+    def _compute(self, *, hurried: bool) -> tuple[int, float, int]:
         """Decode the batch; llama.cpp's code, how long it took, and on how many threads."""
         tokens = self._context.batch.size
-        threads = self._limits.fixed_threads if self._repeatable() else self._threads.choose(tokens)
+        threads = self._limits.fixed_threads if self._repeatable() else self._threads.choose(tokens, urgent=hurried)
         self._threads.take(threads)
         self._context.set_threads(threads)
         begun = self._clock.monotonic()

@@ -35,9 +35,10 @@ class StepThreads:
         """All counts that `choose` may answer."""
         return {min(threads, self._allowed) for threads in self._chooser.candidates}
 
-    def choose(self, tokens: int) -> int:
-        """The count for a step of so many tokens."""
-        return min(self._chooser.choose(tokens), self._allowed)
+    def choose(self, tokens: int, *, urgent: bool = False) -> int:
+        """The count for a step of so many tokens; where it is `urgent`, no other than the usual one is tried out."""
+        wanted = self._chooser.settled(tokens) if urgent else self._chooser.choose(tokens)
+        return min(wanted, self._allowed)
 
     def take(self, threads: int) -> None:
         """The step is computed by so many."""

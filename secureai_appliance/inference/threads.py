@@ -90,6 +90,11 @@ class ThreadChooser:
             return self.candidates[0]
         return shape.probe.threads if shape.probe else shape.threads
 
+    def settled(self, tokens: int) -> int:
+        """The same without looking at another one: for a step that somebody waits for."""
+        shape = self._shape(tokens)
+        return self.candidates[0] if shape.aside_steps else shape.threads
+
     def observe(self, tokens: int, threads: int, seconds: float) -> None:
         """A step of `tokens` tokens took that long on that many threads."""
         if len(self.candidates) == 1:

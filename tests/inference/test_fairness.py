@@ -210,8 +210,8 @@ def steps_of(engine: Engine) -> list[list[str]]:
     assert runner is not None
     planned = runner._plan
 
-    def plan(prompts: list[Sequence], depth: int) -> list[Work]:
-        work = planned(prompts, depth)
+    def plan(prompts: list[Sequence], depth: int, near: int) -> list[Work]:
+        work = planned(prompts, depth, near)
         seen.append([item.sequence.key for item in work if not item.sequence.decoding])
         return work
 

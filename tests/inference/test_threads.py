@@ -197,3 +197,21 @@ def test_a_clock_that_stands_still_is_survived() -> None:
     chooser = ThreadChooser(2)
     for _ in range(100):
         chooser.observe(4, chooser.choose(4), 0.0)
+
+
+def test_a_step_that_somebody_waits_for_is_not_used_to_try_another_count() -> None:
+    chooser = ThreadChooser(2)
+    seen = set()
+    for _ in range(2000):
+        assert chooser.settled(16) == 2
+        threads = chooser.choose(16)
+        seen.add(threads)
+        chooser.observe(16, threads, idle(16, threads))
+    assert seen == {1, 2}
+
+
+def test_a_step_that_somebody_waits_for_goes_aside_for_a_load_too() -> None:
+    chooser = ThreadChooser(2)
+    speed(chooser, idle, 16, 5.0)
+    chooser.observe(16, 2, 5.0)
+    assert chooser.settled(16) == chooser.choose(16) == 1

@@ -80,7 +80,7 @@ def _expired_sign_ins(store: Store, configs: Configs) -> None:
 def _expired_credentials(store: Store) -> bool:
     with store.transaction() as tx:
         webhooks.forget_previous(tx)
-        return any([grants.sweep(tx, tx.now()), keys.sweep(tx), idempotency.sweep(tx)])
+        return any([grants.sweep(tx, tx.wall()), keys.sweep(tx), idempotency.sweep(tx)])
 
 
 def _retain_audit(store: Store, clock: Clock, configs: Configs) -> bool:

@@ -130,7 +130,7 @@ def create(tx: Transaction, caller: Caller, body: KeyCreate) -> KeyCreated:
         hash_secret(secret),
         secret[:_SHOWN],
         _json(bounds.scopes(caller, body.scopes)),
-        bounds.expiry(caller, body.expires_at, now),
+        bounds.expiry(caller, body.expires_at, tx.wall()),
         _json(bounds.models(caller, body.allowed_models)),
         _json(bounds.addresses(caller, body.allowed_ips)),
         caller.grant_id,
@@ -179,7 +179,7 @@ def patch(tx: Transaction, caller: Caller, key_id: str, body: KeyPatch) -> Key:
         _check_name(body.name)
         tx.run("UPDATE api_keys SET name = ? WHERE id = ?", body.name, key_id)
     if body.expires_at is not UNSET:
-        expires_at = bounds.expiry(caller, body.expires_at, now)
+        expires_at = bounds.expiry(caller, body.expires_at, tx.wall())
         # an end that its owner sets is no longer that of the token that it was made with
         tx.run(
             "UPDATE api_keys SET expires_at = ?, grant_id = iif(? IS NULL, NULL, grant_id) WHERE id = ?",
@@ -210,7 +210,7 @@ def rotate(tx: Transaction, caller: Caller, key_id: str, grace_seconds: int) -> 
     tx.run(
         "UPDATE api_keys SET previous_hash = secret_hash, previous_until = ?, secret_hash = ?, prefix = ?,"
         " grant_id = ?, updated_at = ? WHERE id = ?",
-        *(now + grace_seconds, hash_secret(secret), secret[:_SHOWN], caller.grant_id, now, key_id),
+        *(tx.wall() + grace_seconds, hash_secret(secret), secret[:_SHOWN], caller.grant_id, now, key_id),
     )
     audit.record(tx, caller.actor, "key.rotated", "key", key_id, details={"grace_seconds": grace_seconds})
     return KeyCreated(**msgspec.structs.asdict(get(tx, caller, key_id)), key=secret)
@@ -313,7 +313,7 @@ def authenticate(db: Reader, secret: str, now: int, address: str | None = None) 
 
 def sweep(tx: Transaction) -> bool:
     """Forget keys that ended long ago, some at a time; whether there are more. Until then it is said what is wrong."""
-    before = tx.now() - _ENDED_KEPT_SECONDS
+    before = tx.wall() - _ENDED_KEPT_SECONDS
     gone = tx.run(
         "DELETE FROM api_keys WHERE row_id IN"
         " (SELECT row_id FROM api_keys WHERE expires_at <= ? OR revoked_at <= ? LIMIT ?)",

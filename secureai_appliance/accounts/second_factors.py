@@ -86,7 +86,7 @@ class SecondFactors:
         row = tx.one("SELECT secret FROM second_factors WHERE user_id = ? AND NOT confirmed", user_id)
         if row is None:
             raise NotFound("No second factor waits for its first code.")
-        step = self._step(self._sealer.open(row[0], _context(user_id)), code, tx.now(), after=0)
+        step = self._step(self._sealer.open(row[0], _context(user_id)), code, tx.wall(), after=0)
         if step is None:
             raise ValidationError("The code is not right. Is the time of the phone?", field="code", constraint="code")
         tx.run("UPDATE second_factors SET confirmed = 1, last_step = ? WHERE user_id = ?", step, user_id)
@@ -101,7 +101,7 @@ class SecondFactors:
         row = tx.one("SELECT secret, last_step FROM second_factors WHERE user_id = ? AND confirmed", user_id)
         if row is None:
             return False
-        step = self._step(self._sealer.open(row[0], _context(user_id)), code, tx.now(), after=row[1])
+        step = self._step(self._sealer.open(row[0], _context(user_id)), code, tx.wall(), after=row[1])
         if step is not None:
             tx.run("UPDATE second_factors SET last_step = ? WHERE user_id = ?", step, user_id)
             return True
@@ -149,7 +149,7 @@ def begin_step(tx: Transaction, user_id: str, opened_by: OpenedBy) -> str:
     token, now = new_secret(), tx.now()
     tx.run(
         "INSERT INTO sign_in_steps (token_hash, user_id, opened_by, expires_at, created_at) VALUES (?, ?, ?, ?, ?)",
-        *(hash_secret(token), user_id, opened_by, now + STEP_LIFETIME, now),
+        *(hash_secret(token), user_id, opened_by, tx.wall() + STEP_LIFETIME, now),
     )
     return token
 
@@ -168,7 +168,7 @@ def step(db: Reader, token: str, now: int) -> Step:
 
 def count_try(tx: Transaction, token: str) -> Step:
     """`step`, counted as tried."""
-    found = step(tx, token, tx.now())
+    found = step(tx, token, tx.wall())
     tx.run("UPDATE sign_in_steps SET tries = tries + 1 WHERE token_hash = ?", hash_secret(token))
     return found
 
@@ -180,7 +180,7 @@ def end_step(tx: Transaction, token: str) -> None:
 
 def sweep(tx: Transaction) -> None:
     """Forget sign-ins that were not finished in time."""
-    tx.run("DELETE FROM sign_in_steps WHERE expires_at <= ?", tx.now())
+    tx.run("DELETE FROM sign_in_steps WHERE expires_at <= ?", tx.wall())
 
 
 def _totp(secret: bytes) -> TOTP:

@@ -30,7 +30,8 @@ COOKIE = "secureai_session"
 _MINUTE = 60
 _LONGEST_AGENT = 200
 _COLUMNS = "id, user_id, opened_by, address, agent, last_seen_at, expires_at, created_at"
-_OPEN = "expires_at > ? AND created_at > ? AND last_seen_at > ?"
+_OPEN = "expires_at > ? AND created_at > ? AND last_seen_at > ? AND last_seen_at < ?"
+_AHEAD = 3600
 
 OpenedBy = Literal["link", "password"]
 
@@ -44,9 +45,12 @@ class Lifetimes:
     whole: int = 12 * 3600
     idle: int = 3600
 
-    def bounds(self, now: int) -> tuple[int, int, int]:
-        """For `_OPEN`. One that was opened under a longer bound ends by the one that counts now."""
-        return now, now - self.whole, now - self.idle
+    def bounds(self, now: int) -> tuple[int, int, int, int]:
+        """For `_OPEN`. One that was opened under a longer bound ends by the one that counts now.
+
+        One that was seen under a clock that was far ahead would never be idle: it is over.
+        """
+        return now, now - self.whole, now - self.idle, now + _AHEAD
 
 
 def lifetimes(configs: Configs) -> Lifetimes:
@@ -85,7 +89,7 @@ def create_link(tx: Transaction, user_id: str, actor: Actor = SYSTEM) -> str:
         "INSERT INTO sign_in_links (token_hash, user_id, expires_at, created_at) VALUES (?, ?, ?, ?)",
         hash_secret(token),
         user_id,
-        now + LINK_LIFETIME,
+        tx.wall() + LINK_LIFETIME,
         now,
     )
     audit.record(tx, actor, "sign_in_link.created", "user", user_id)
@@ -110,7 +114,7 @@ def invite(tx: Transaction, caller: Caller, user_id: str, address: str) -> SignI
     if user.disabled:
         raise Conflict("The user is disabled: a link would sign nobody in.", field="disabled", constraint="disabled")
     token = create_link(tx, user_id, caller.actor)
-    return SignInLink(user_id=user_id, url=f"{address}/sign-in/{token}", expires_at=rfc3339(tx.now() + LINK_LIFETIME))
+    return SignInLink(user_id=user_id, url=f"{address}/sign-in/{token}", expires_at=rfc3339(tx.wall() + LINK_LIFETIME))
 
 
 def require_link(db: Reader, token: str, now: int) -> None:
@@ -121,7 +125,7 @@ def require_link(db: Reader, token: str, now: int) -> None:
 
 def redeem_link(tx: Transaction, token: str) -> str:
     """Use a one-time link up: the id of the user it signs in. Raises NotFound as `require_link` does."""
-    user_id = _link_user(tx, token, tx.now())
+    user_id = _link_user(tx, token, tx.wall())
     if user_id is None:
         raise _no_link()
     tx.run("DELETE FROM sign_in_links WHERE token_hash = ?", hash_secret(token))
@@ -152,7 +156,7 @@ def open_(
         " created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(session_id, user_id, hash_secret(secret), opened_by, browser.address),
-        *(_printable(browser.agent), now, now + lasting.whole, now),
+        *(_printable(browser.agent), tx.wall(), tx.wall() + lasting.whole, now),
     )
     actor = Actor(user_id, ip=browser.address)
     audit.record(tx, actor, "session.opened", "session", session_id, details={"opened_by": opened_by})
@@ -163,7 +167,8 @@ def authenticate(db: Reader, secret: str, now: int, lasting: Lifetimes) -> Calle
     """Who this session belongs to; None when it is unknown, over or idle for too long, or the user is disabled."""
     row = db.one(
         "SELECT u.id, s.id FROM sessions s JOIN users u ON u.id = s.user_id"
-        " WHERE s.secret_hash = ? AND s.expires_at > ? AND s.created_at > ? AND s.last_seen_at > ? AND NOT u.disabled",
+        " WHERE s.secret_hash = ? AND s.expires_at > ? AND s.created_at > ? AND s.last_seen_at > ?"
+        " AND s.last_seen_at < ? AND NOT u.disabled",
         hash_secret(secret),
         *lasting.bounds(now),
     )
@@ -216,7 +221,7 @@ def is_recent(db: Reader, caller: Caller, now: int) -> bool:
 
 def end(tx: Transaction, caller: Caller, session_id: str, lasting: Lifetimes) -> None:
     """End one of the caller's sessions; the next request with it is refused. Raises NotFound."""
-    get(tx, caller, session_id, tx.now(), lasting)
+    get(tx, caller, session_id, tx.wall(), lasting)
     tx.run("DELETE FROM sessions WHERE id = ?", session_id)
     audit.record(tx, caller.actor, "session.ended", "session", session_id)
 
@@ -245,9 +250,9 @@ def close(tx: Transaction, secret: str, address: str) -> None:
 
 def sweep(tx: Transaction, lasting: Lifetimes) -> None:
     """Forget links and sessions that are over."""
-    now = tx.now()
+    now = tx.wall()
     tx.run("DELETE FROM sign_in_links WHERE expires_at <= ?", now)
-    tx.run("DELETE FROM sessions WHERE expires_at <= ? OR created_at <= ? OR last_seen_at <= ?", *lasting.bounds(now))
+    tx.run(f"DELETE FROM sessions WHERE NOT ({_OPEN})", *lasting.bounds(now))  # noqa: S608 (constant fragments)
 
 
 def _printable(agent: str) -> str:

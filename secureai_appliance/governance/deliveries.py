@@ -29,6 +29,8 @@ JITTER = 0.1
 """Up to this share of the pause is added, so that not all come back at once."""
 LONGEST_WAIT = 24 * HOUR
 """The longest Retry-After that is heeded."""
+FARTHEST = LONGEST_WAIT + HOUR
+"""No attempt is put off for longer: what is due later was put down under a clock that was ahead, and is due now."""
 GIVE_UP_SECONDS = 3 * DAY
 """A webhook that has failed for so long is disabled …"""
 GIVE_UP_ATTEMPTS = len(SCHEDULE) + 1
@@ -107,10 +109,13 @@ def due(db: Reader, now: float, busy: Collection[str]) -> list[Due]:
     """
     rows = db.all(
         "SELECT d.id, w.id, d.event_id, w.url, e.body, w.failing_since IS NOT NULL FROM webhooks w"
-        " JOIN deliveries d ON d.row_id = (SELECT row_id FROM deliveries WHERE webhook_id = w.id"
-        " AND status = 'pending' AND next_at <= ? ORDER BY next_at, row_id LIMIT 1)"
+        " JOIN deliveries d ON d.row_id = COALESCE("
+        "(SELECT row_id FROM deliveries WHERE webhook_id = w.id"
+        " AND status = 'pending' AND next_at <= ? ORDER BY next_at, row_id LIMIT 1),"
+        " (SELECT row_id FROM deliveries WHERE webhook_id = w.id"
+        " AND status = 'pending' AND next_at > ? ORDER BY next_at, row_id LIMIT 1))"
         " JOIN events e ON e.id = d.event_id WHERE w.enabled ORDER BY d.next_at, d.row_id",
-        math.floor(now),
+        *(math.floor(now), math.floor(now) + FARTHEST),
     )
     return [
         Due(delivery_id, webhook_id, event_id, url, body.encode(), bool(failing))
@@ -129,7 +134,7 @@ def settle(tx: Transaction, delivery: Due, outcome: Outcome, jitter: Callable[[]
     if row is None:
         return
     tries, kind, failing_since = row
-    now = tx.now()
+    now = tx.wall()
     tx.run(
         "INSERT INTO delivery_attempts (delivery_id, created_at, ms, status, error, response)"
         " VALUES (?, ?, ?, ?, ?, ?)",
@@ -179,7 +184,7 @@ def redeliver(tx: Transaction, actor: Actor, delivery_id: str) -> Delivery:
     Raises NotFound, Conflict when its webhook is disabled.
     """
     webhooks.require_enabled(webhooks.get(tx, get(tx, delivery_id).webhook_id))
-    _mark(tx, delivery_id, "pending", 0, tx.now())
+    _mark(tx, delivery_id, "pending", 0, tx.wall())
     audit.record(tx, actor, "webhook_delivery.repeated", "webhook_delivery", delivery_id)
     return get(tx, delivery_id)
 

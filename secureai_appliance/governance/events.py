@@ -205,6 +205,6 @@ def deliver_to(tx: Transaction, webhook_id: str, event_id: str) -> str:
     tx.run(
         "INSERT INTO deliveries (id, webhook_id, event_id, status, next_at, created_at, updated_at)"
         " VALUES (?, ?, ?, 'pending', ?, ?, ?)",
-        *(delivery_id, webhook_id, event_id, now, now, now),
+        *(delivery_id, webhook_id, event_id, tx.wall(), now, now),
     )
     return delivery_id

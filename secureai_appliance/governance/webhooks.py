@@ -135,7 +135,7 @@ def rotate_secret(tx: Transaction, sealer: Sealer, actor: Actor, webhook_id: str
     secret, now = new_secret(), tx.now()
     tx.run(
         "UPDATE webhooks SET previous_secret = secret, previous_until = ?, secret = ?, updated_at = ? WHERE id = ?",
-        *(now + ROTATION_SECONDS, sealer.seal(secret.encode(), _context(webhook_id)), now, webhook_id),
+        *(tx.wall() + ROTATION_SECONDS, sealer.seal(secret.encode(), _context(webhook_id)), now, webhook_id),
     )
     audit.record(tx, actor, "webhook.secret_rotated", "webhook", webhook_id)
     return WebhookCreated(**msgspec.structs.asdict(get(tx, webhook_id)), secret=secret)
@@ -192,7 +192,7 @@ def secrets(db: Reader, sealer: Sealer, webhook_id: str, now: float) -> list[str
 
 def forget_previous(tx: Transaction) -> None:
     """Forget secrets that sign no more."""
-    tx.run("UPDATE webhooks SET previous_secret = NULL, previous_until = NULL WHERE previous_until <= ?", tx.now())
+    tx.run("UPDATE webhooks SET previous_secret = NULL, previous_until = NULL WHERE previous_until <= ?", tx.wall())
 
 
 def _check_url(url: str) -> None:

@@ -52,9 +52,9 @@ class Task:
 
 
 def void_leases(store: Store) -> None:
-    """Nobody has a job any more: who had was a process that has ended."""
+    """Nobody has a job any more, and none waits: who had one was a process that has ended."""
     with store.transaction() as tx:
-        tx.run("UPDATE ingest_jobs SET leased_until = 0, lease = NULL WHERE lease IS NOT NULL")
+        tx.run("UPDATE ingest_jobs SET leased_until = 0, lease = NULL WHERE leased_until > 0")
 
 
 def claim(store: Store, clock: Clock) -> tuple[str, Index, list[Task]] | None:
@@ -63,7 +63,7 @@ def claim(store: Store, clock: Clock) -> tuple[str, Index, list[Task]] | None:
         if not db.value("SELECT EXISTS (SELECT 1 FROM ingest_jobs WHERE leased_until <= ?)", int(clock.now())):
             return None
     with store.transaction() as tx:
-        now = tx.now()
+        now = tx.wall()
         first = tx.one(
             "SELECT j.index_id FROM ingest_jobs j JOIN knowledge_indexes i ON i.row_id = j.index_id"
             " WHERE j.leased_until <= ? AND i.base_id IS NOT NULL ORDER BY j.attempts, j.row_id LIMIT 1",
@@ -98,7 +98,7 @@ def give_back(store: Store, lease: str, *, later: bool) -> None:
     with store.transaction() as tx:
         tx.run(
             "UPDATE ingest_jobs SET attempts = max(attempts - 1, 0), leased_until = ?, lease = NULL WHERE lease = ?",
-            *(tx.now() + _LATER_SECONDS if later else 0, lease),
+            *(tx.wall() + _LATER_SECONDS if later else 0, lease),
         )
 
 
@@ -132,7 +132,7 @@ def _index(tx: Transaction, row_id: int) -> Index:
 
 def keep(tx: Transaction, lease: str) -> None:
     """Hold the lease for longer."""
-    tx.run("UPDATE ingest_jobs SET leased_until = ? WHERE lease = ?", tx.now() + LEASE_SECONDS, lease)
+    tx.run("UPDATE ingest_jobs SET leased_until = ? WHERE lease = ?", tx.wall() + LEASE_SECONDS, lease)
 
 
 def is_ours(tx: Transaction, lease: str, task: Task) -> bool:

@@ -82,6 +82,14 @@ class Transaction(Reader):
                 self._untouched += self.run("UPDATE instance SET last_time = ? WHERE id = 1", self._now)
         return self._now
 
+    def wall(self) -> int:
+        """Unix time in whole seconds as the clock tells it: for what begins or ends at a moment, now or before.
+
+        `now` is for when a row was written. It never goes back, so that it stands still after a clock that was set
+        too far ahead was put right.
+        """
+        return int(self._clock.now())
+
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` on this thread once the change is stored; never when it was rolled back.
 

@@ -45,8 +45,8 @@ def create(
     challenge: str,
 ) -> None:
     """Keep a new code. `scopes` the user holds; `redirect_uri` as it was given, None when it was left out."""
-    now = tx.now()
-    grants.sweep(tx, now)
+    now, ahead = tx.now(), tx.wall()
+    grants.sweep(tx, ahead)
     tx.run(
         "INSERT INTO oauth_codes (code_hash, client_id, user_id, redirect_uri, scopes, challenge, expires_at,"
         " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -56,7 +56,7 @@ def create(
         redirect_uri,
         grants.scopes_json(scopes),
         challenge,
-        now + LIFETIME,
+        ahead + LIFETIME,
         now,
     )
 

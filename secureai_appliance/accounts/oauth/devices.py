@@ -50,8 +50,8 @@ class Device:
 
 def create(tx: Transaction, device_code: str, user_code: str, client_id: str, scopes: frozenset[str]) -> None:
     """Keep a new pair of codes."""
-    now = tx.now()
-    grants.sweep(tx, now)
+    now, ahead = tx.now(), tx.wall()
+    grants.sweep(tx, ahead)
     tx.run(
         "INSERT INTO oauth_devices (device_hash, user_code_hash, client_id, scopes, wait, expires_at, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -60,7 +60,7 @@ def create(tx: Transaction, device_code: str, user_code: str, client_id: str, sc
         client_id,
         grants.scopes_json(scopes),
         WAIT,
-        now + LIFETIME,
+        ahead + LIFETIME,
         now,
     )
 

@@ -82,7 +82,7 @@ def _nothing(server: OAuthServer, request: OAuthRequest, redirect_uri: str) -> A
 
 def decide(tx: Transaction, asked: Asked, user: Caller, *, allowed: bool) -> Refusal | Answered:
     """Send the browser back to the client, with a code or with `access_denied`."""
-    server, request, grant = _authorization(tx, asked, user, tx.now())
+    server, request, grant = _authorization(tx, asked, user, tx.wall())
     if isinstance(grant, (Refusal, Answered)):
         return grant
     answer = server.create_authorization_response(request, grant_user=user if allowed else None, grant=grant)

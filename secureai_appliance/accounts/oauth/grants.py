@@ -47,7 +47,7 @@ class Authorization(msgspec.Struct, kw_only=True):
 def create(tx: Transaction, client_id: str, user_id: str, *, kind: Kind, scopes: Iterable[str], expires_at: int) -> str:
     """A new grant's id."""
     grant_id, now = new_id("grant"), tx.now()
-    sweep(tx, now)
+    sweep(tx, tx.wall())
     tx.run(
         "INSERT INTO oauth_grants (id, client_id, user_id, kind, scopes, expires_at, created_at, updated_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -91,7 +91,7 @@ def list_(db: Reader, caller: Caller, query: ListQuery, now: int) -> Page[Author
 
 def revoke(tx: Transaction, caller: Caller, grant_id: str) -> None:
     """End one of the caller's. Raises NotFound."""
-    details = {"client_id": get(tx, caller, grant_id, tx.now()).client_id}
+    details = {"client_id": get(tx, caller, grant_id, tx.wall()).client_id}
     end(tx, grant_id)
     audit.record(tx, caller.actor, "authorization.revoked", "authorization", grant_id, details=details)
 

@@ -21,5 +21,5 @@ def show(request: Request[None, None]) -> Authorization:
 
 def delete(request: Request[None, None]) -> None:
     tx, grant_id = request.tx, request.path["id"]
-    require_match(request, grants.get(tx, request.caller, grant_id, tx.now()))
+    require_match(request, grants.get(tx, request.caller, grant_id, tx.wall()))
     grants.revoke(tx, request.caller, grant_id)

@@ -17,19 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.knowledge import bases, index
 from secureai_appliance.knowledge import vectors as leg
 from secureai_appliance.knowledge.index import Entry
 from secureai_appliance.knowledge.terms import query_terms, terms
 from tests.support.knowledge import upload_file
+from tests.support.models import EMBEDDING
 from tests.support.running import Running, running
 
 CHUNKS = 100_000
 IN_A_DOCUMENT = 50
 DIMENSION = 384
 DIRECTIONS = 3000
-WORDS = 30_000
+WORDS = 20_000
 IN_A_TEXT = 150
+IN_A_QUERY = 8
+TELLING = 100
 QUERIES = 100
 BASES = "/api/v1/knowledge"
 
@@ -46,9 +50,20 @@ def make_vectors(random: np.random.Generator, count: int, directions: Vectors) -
     return unit(mixed + random.normal(0, 0.06, (count, DIMENSION)))
 
 
-def make_texts(random: np.random.Generator, count: int, length: int) -> list[str]:
-    numbers = np.minimum(random.zipf(1.1, (count, length)) + 20, WORDS)
-    return [" ".join(f"w{chr(97 + n % 26)}{n}" for n in row) for row in numbers]
+def known_words() -> list[str]:
+    """Words that the embedding model knows, so that a query has as many tokens as people's queries have."""
+    embedder = Embedder(EMBEDDING)
+    pieces = [embedder.vocabulary.piece(token).decode("utf-8", "ignore") for token in range(embedder.vocabulary.size)]
+    embedder.close()
+    return [piece[1:] for piece in pieces if piece.startswith(" ") and piece[1:].isalpha() and len(piece) > 3][:WORDS]
+
+
+def make_texts(random: np.random.Generator, words: list[str], count: int, length: int, first: int = 0) -> list[str]:
+    """Texts of words as frequent as in a language; of a query, those that tell nothing are left out already."""
+    shares = 1 / (np.arange(len(words)) + 3)
+    shares[:first] = 0
+    numbers = random.choice(len(words), (count, length), p=shares / shares.sum())
+    return [" ".join(words[number] for number in row) for row in numbers]
 
 
 def fill(api: Running, base_id: str, vectors: Vectors, texts: list[str]) -> None:
@@ -113,7 +128,8 @@ def main(chunks: int, data: Path | None) -> None:
     console = Console(width=120)
     directions = unit(random.normal(0, 1, (DIRECTIONS, DIMENSION)))
     vectors, queries = make_vectors(random, chunks, directions), make_vectors(random, QUERIES, directions)
-    asked = make_texts(random, QUERIES, 8)
+    words = known_words()
+    asked = make_texts(random, words, QUERIES, IN_A_QUERY, TELLING)
     with tempfile.TemporaryDirectory() as made:
         kept = data or Path(made)
         kept.mkdir(exist_ok=True)
@@ -124,7 +140,7 @@ def main(chunks: int, data: Path | None) -> None:
             base_id = (known if known.status == 200 else api.ask("POST", BASES, {"name": "large"})).json["id"]
             if known.status == 404:
                 begun = time.monotonic()
-                fill(api, base_id, vectors, make_texts(random, chunks, IN_A_TEXT))
+                fill(api, base_id, vectors, make_texts(random, words, chunks, IN_A_TEXT))
                 console.print(f"{chunks} chunks put in in {time.monotonic() - begun:.0f} s")
             for candidates in (256, 512, 1024, 2048, None):
                 share, milliseconds = recall(api, base_id, vectors, queries, candidates)
@@ -135,7 +151,7 @@ def main(chunks: int, data: Path | None) -> None:
             console.print(f"hybrid over HTTP: {hybrid(api, base, asked)}")
             other = f"{BASES}/{api.ask('POST', BASES, {'name': f'other {time.time()}'}).json['id']}"
             for number in range(60):
-                upload_file(api, f"{other}/documents", f"{make_texts(random, 1, 1500)[0]} {number}")
+                upload_file(api, f"{other}/documents", f"{make_texts(random, words, 1, 1500)[0]} {number}")
             console.print(f"hybrid over HTTP while documents are indexed: {hybrid(api, base, asked)}")
             assert api.ask("GET", other).json["status"] != "ready", "the documents were too few"
             assert api.ask("DELETE", other).status == 204

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 from secureai_appliance.core.errors import InternalError, ServiceUnavailable
 from secureai_appliance.inference.generation import Priority
@@ -70,6 +72,21 @@ def tokens(model: Embedder, text: str) -> list[int]:
     except TooManyTokens:
         found = model.tokenize(text[: most * 2])
     return found if len(found) <= most else [*found[: most - 1], found[-1]]
+
+
+def pieces(model: Embedder, text: str) -> int:
+    """In how many pieces the model reads a text; a word that it doesn't know at all is as many as its letters."""
+    ids = tokens(model, text)
+    unknown = model.vocabulary.control
+    if unknown.isdisjoint(ids[1:-1]):
+        return len(ids) - SPECIAL_TOKENS
+    total = 0
+    for is_word, run in groupby(text, lambda letter: category(letter)[0] in "LMN"):
+        if is_word:
+            word = "".join(run)
+            found = tokens(model, word)[1:-1]
+            total += len(found) if unknown.isdisjoint(found) else sum(map(str.isalnum, word))
+    return total
 
 
 def vectors(

@@ -31,13 +31,13 @@ class Scored:
     keyword_rank: int | None
 
 
-def trust(query: str, tokens: int) -> float:
+def trust(query: str, pieces: int) -> float:
     """What the vectors are worth: a model that spells a language's words out letter by letter doesn't know it.
 
     So it is with names and numbers of parts, which are better found by their letters.
     """
     letters = sum(1 for letter in query if letter.isalnum()) or 1
-    return min(1.0, max(0.0, (_SPELLED - tokens / letters) / (_SPELLED - _KNOWN)))
+    return min(1.0, max(0.0, (_SPELLED - pieces / letters) / (_SPELLED - _KNOWN)))
 
 
 def fuse(legs: Legs, mode: Mode, weight: float) -> list[Scored]:

@@ -219,7 +219,7 @@ def _understand(
             with embedding.embedder(store, models, name, abandoned) as model:
                 ids = embedding.tokens(model, body.query)
                 made[name] = embedding.vectors(model, [ids], abandoned)[0]
-            tokens, weight = len(ids), trust(body.query, len(ids) - embedding.SPECIAL_TOKENS)
+            tokens, weight = len(ids), trust(body.query, embedding.pieces(model, body.query))
     return _Query(made, tokens, weight, query_terms(body.query), _kept.setdefault(store, _Kept()))
 
 

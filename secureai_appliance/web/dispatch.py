@@ -87,7 +87,7 @@ class Dispatcher:
             require_same_origin(environ)
         try:
             exchange.caller = self._authenticate(route, exchange)
-        except (AuthenticationError, RateLimitExceeded):
+        except (AuthenticationError, PermissionDenied, RateLimitExceeded):
             self._note(exchange, route, "authentication.failed", Actor(ip=exchange.client))
             raise
         if route.page and exchange.caller is None and route.access is not Access.PUBLIC:
@@ -149,6 +149,10 @@ class Dispatcher:
             if not route.page:
                 return self._key_holder(exchange)
             caller = visitor(self._parts, exchange.environ)
+        except PermissionDenied:
+            # the right key in the wrong place: nobody who should have it
+            self._parts.without_credential(exchange.client)
+            raise
         except AuthenticationError as failure:
             self._parts.without_credential(exchange.client)
             failure.headers.setdefault("WWW-Authenticate", 'Bearer error="invalid_token"')

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from secureai_appliance.accounts import keys, users
+from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.settings import Settings
+from tests.support.audit import rows
 from tests.support.clock import FakeClock
 from tests.support.web import App, app_on
 
@@ -76,3 +79,15 @@ def test_the_answer_of_a_refused_address_agrees_with_itself(app: App, clock: Fak
     assert int(refused.headers["x-ratelimit-reset"]) == 1_770_000_000 // 60 * 60 + 60
     clock.advance(23)
     assert wrong(app, "203.0.113.5") == (401, "2")
+
+
+def test_a_key_in_a_place_that_it_is_not_for_counts_as_a_wrong_one_and_is_noted(app: App, clock: FakeClock) -> None:
+    with app.parts.store.transaction() as tx:
+        bound = keys.create(tx, users.caller_of(tx, app.user_id), KeyCreate(name="b", allowed_ips=["192.0.2.1"])).key
+    answers = [app.call("GET", ME, key=bound, REMOTE_ADDR="203.0.113.5") for _ in range(4)]
+    assert [answer.status for answer in answers] == [403, 403, 403, 429]
+    assert app.call("GET", ME, key=bound, REMOTE_ADDR="192.0.2.1").status == 200
+    app.parts.refusals.flush(app.parts.store, clock.now(), unfinished=True)
+    with app.parts.store.read() as db:
+        (row,) = [row for row in rows(db) if row.action == "authentication.failed"]
+    assert (row.actor.ip, row.details["count"], row.target.id) == ("203.0.113.5", 4, f"GET {ME}")

@@ -70,11 +70,13 @@ def _hang_ups(api: Running, engine: Engine, rounds: int) -> None:
         hang_up(api, engine, chance)
     for _ in range(2_000):
         left = descriptors() - before
-        if not left:
+        # those of other tests' deliveries and look-ups of names come and go
+        more = set(threading.enumerate()) - threads
+        if not left and not more:
             break
         assert api.ask("GET", "/healthz", key=None).status == 200
     assert left == Counter()
-    assert set(threading.enumerate()) <= threads
+    assert more == set()
     assert b"\nsecureai_requests_in_flight 1.0\n" in api.ask("GET", "/metrics").body
     assert engine._runner is not None
     prefixes = engine._runner._prefixes

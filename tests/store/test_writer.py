@@ -475,7 +475,9 @@ def test_a_log_that_a_reader_makes_grow_is_reported_once(
         db.value("SELECT 1 FROM users")
         for n in range(20):
             write_user(store, f"w{n}")
-    assert [record.levelname for record in caplog.records if "reads for too long" in record.message] == ["ERROR"]
+    # another appliance of the tests may be at work beside
+    mine = [record for record in caplog.records if record.thread == threading.get_ident()]
+    assert [record.levelname for record in mine if "reads for too long" in record.message] == ["ERROR"]
 
 
 def write_blob(tx: Transaction) -> None:

@@ -57,6 +57,11 @@ class Document(msgspec.Struct, kw_only=True):
     created_at: str
     updated_at: str
 
+    def weight(self) -> Document:
+        """Without how far it is on its way."""
+        status: Status = "queued" if self.status in _UNFINISHED else self.status
+        return msgspec.structs.replace(self, status=status, progress=0)
+
 
 class Uploaded(Document, kw_only=True):
     """The first of the documents that were uploaded, and all of them in `documents`."""

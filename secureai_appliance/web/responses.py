@@ -8,7 +8,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 from urllib.parse import quote
 
 import msgspec
@@ -136,7 +136,7 @@ def render(route: Route, outcome: Outcome, frames: Callable[[Stream], Frames]) -
     body = msgspec.json.encode(outcome)
     headers = {"Content-Type": JSON}
     if route.method == "GET" and route.status == 200 and len(body) <= ETAG_LIMIT:
-        headers["ETag"] = etag(body)
+        headers["ETag"] = etag(body, outcome)
     return Reply(route.status, headers, body)
 
 
@@ -147,9 +147,29 @@ def _attachment(filename: str) -> str:
     return f'attachment; filename="{plain}"{exact}'
 
 
-def etag(body: bytes) -> str:
-    """A strong entity tag: the same tag, the same bytes."""
-    return f'"{urlsafe_b64encode(hashlib.sha256(body).digest()[:18]).decode()}"'
+class Weighed(Protocol):
+    """A resource of which something changes by itself, such as progress: `If-Match` looks at the rest."""
+
+    def weight(self) -> msgspec.Struct:
+        """The resource as it is without that."""
+        ...
+
+
+def etag(body: bytes, shown: msgspec.Struct | None = None) -> str:
+    """A strong entity tag: the same tag, the same bytes. Where something has no weight, the rest is before a dot."""
+    return f'"{_digest(body)}"' if not _is_weighed(shown) else f'"{_weight(shown)}.{_digest(body)}"'
+
+
+def _digest(body: bytes) -> str:
+    return urlsafe_b64encode(hashlib.sha256(body).digest()[:18]).decode()
+
+
+def _is_weighed(shown: object) -> TypeGuard[Weighed]:
+    return hasattr(shown, "weight")
+
+
+def _weight(shown: Weighed) -> str:
+    return _digest(msgspec.json.encode(shown.weight()))
 
 
 def not_modified(reply: Reply, if_none_match: str | None) -> Reply:
@@ -167,7 +187,12 @@ def require_match(request: Request[Any, Any], current: msgspec.Struct) -> None:
     Call it inside the write transaction, with the struct that a GET would give.
     """
     wanted = request.environ.get("HTTP_IF_MATCH")
-    if wanted is not None and not _names(wanted, etag(msgspec.json.encode(current)), weak=False):
+    if wanted is None:
+        return
+    tag = etag(msgspec.json.encode(current))
+    if _is_weighed(current):
+        wanted, tag = re.sub(r'\.[^",]*"', '"', wanted), f'"{_weight(current)}"'
+    if not _names(wanted, tag, weak=False):
         raise PreconditionFailed("The resource has changed since it was read: read it again and repeat the change.")
 
 

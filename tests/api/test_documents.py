@@ -172,3 +172,30 @@ def test_another_chunking_is_built_beside_and_takes_the_place_of_the_old(api: Ru
     assert (after["chunking"]["size"], after["rebuilding"]) == (32, None)
     assert settled(api, f"{base}/documents/{document}")["chunk_count"] > before
     assert "59" in find(api, base, "sentence number 59", mode="keyword")[0]["text"]
+
+
+def test_progress_has_no_weight_on_if_match_and_still_makes_another_answer(api: Running, base: str) -> None:
+    document = f"{base}/documents/{upload_file(api, f'{base}/documents').json['id']}"
+    settled(api, document)
+
+    def set_to(status: str, progress: float, *, name: str = "a.txt") -> str:
+        with api.appliance.store.transaction() as tx:
+            tx.run(
+                "UPDATE documents SET status = ?, progress = ?, filename = ? WHERE id = ?",
+                *(status, progress, name, document.rpartition("/")[2]),
+            )
+        return api.ask("GET", document).headers["etag"]
+
+    tag = set_to("extracting", 0.1)
+    assert api.ask("GET", document, headers={"If-None-Match": tag}).status == 304
+    other = set_to("embedding", 0.5)
+    assert other != tag
+    assert api.ask("GET", document, headers={"If-None-Match": tag}).status == 200
+    for wrong in (set_to("indexed", 1), set_to("queued", 0, name="b.txt"), '"none"', '"a.b"'):
+        set_to("queued", 0)
+        assert api.ask("DELETE", document, headers={"If-Match": wrong}).status == 412
+    base_tag = api.ask("GET", base).headers["etag"]
+    assert api.ask("DELETE", document, headers={"If-Match": f'"other", {tag}'}).status == 204
+    assert api.ask("GET", base).headers["etag"] != base_tag
+    assert api.ask("PATCH", base, {"description": "new"}, headers={"If-Match": base_tag}).status == 200
+    assert api.ask("PATCH", base, {"description": "newer"}, headers={"If-Match": base_tag}).status == 412

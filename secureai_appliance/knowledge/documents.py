@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -25,6 +26,10 @@ from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transact
 
 Status = Literal["queued", "extracting", "embedding", "indexed", "failed", "cancelled"]
 MOST_FILES = 100
+MOST_DEPTH = 5
+"""Files in files: an e-mail that is attached to one that is attached to one."""
+_LONGEST_NAME = 255
+_LONGEST_TYPE = 200
 _UNFINISHED = ("queued", "extracting", "embedding")
 
 
@@ -240,15 +245,31 @@ def rename(tx: Transaction, base_id: str, document_id: str, filename: str) -> No
         audit.record(tx, audit.SYSTEM, "document.renamed", "document", document_id, details=details)
 
 
-def attach(tx: Transaction, base_id: str, file: NewFile) -> None:
-    """Make a document of a file that was inside another, unless its bytes are in the base."""
+def attach(tx: Transaction, base_id: str, file: NewFile, outer_id: str) -> None:
+    """Make a document of a file that was inside another, unless its bytes are in the base.
+
+    Files in files in files end at a depth: each of them is stored once for every file that it is in.
+    """
     if tx.value("SELECT EXISTS (SELECT 1 FROM documents WHERE base_id = ? AND sha256 = ?)", base_id, file.blob.sha256):
         return
+    depth = tx.value("SELECT attached_depth + 1 FROM documents WHERE base_id = ? AND id = ?", base_id, outer_id)
+    if depth > MOST_DEPTH:
+        details: audit.Details = {"knowledge_base_id": base_id, "code": "too_deep"}
+        audit.record(tx, audit.SYSTEM, "document.left_out", "document", outer_id, details=details, outcome="failure")
+        return
+    file = NewFile(plain_name(file.name), file.content_type[:_LONGEST_TYPE], file.blob)
     document_id = _insert(tx, base_id, file, lambda _: None)
-    details: audit.Details = {"knowledge_base_id": base_id, "size_bytes": file.blob.size}
+    tx.run("UPDATE documents SET attached_depth = ? WHERE id = ?", depth, document_id)
+    details = {"knowledge_base_id": base_id, "size_bytes": file.blob.size}
     audit.record(tx, audit.SYSTEM, "document.attached", "document", document_id, details=details)
     owner = tx.value("SELECT owner_id FROM knowledge_bases WHERE id = ?", base_id)
     _tell(tx, base_id, document_id, file, owner)
+
+
+def plain_name(name: str) -> str:
+    """A file's name without the folders of another machine and without control characters."""
+    plain = PurePosixPath(name.replace("\\", "/")).name
+    return "".join(letter for letter in plain if letter.isprintable())[-_LONGEST_NAME:] or "document"
 
 
 def _insert(tx: Transaction, base_id: str, file: NewFile, sealed: Callable[[str], bytes | None]) -> str:

@@ -156,7 +156,7 @@ def indexed(tx: Transaction, target: Index, task: Task, entries: Sequence[Entry]
     searched = _is_searched(tx, target)
     if searched:
         for file in inside:
-            documents.attach(tx, task.base_id, file)
+            documents.attach(tx, task.base_id, file, task.document_id)
         tx.run(
             "UPDATE documents SET status = 'indexed', progress = 1, error_code = NULL, error_message = NULL,"
             " content_type = ?, page_count = ?, chunk_count = ?, metadata = ?, indexed_at = ?, updated_at = ?"

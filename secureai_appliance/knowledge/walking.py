@@ -78,12 +78,6 @@ class Walk:
         return not any(folder == "." or PurePosixPath(path).is_relative_to(folder) for folder in self.closed)
 
 
-def filename(path: str) -> str:
-    """What a document is called that lies at `path`."""
-    name = PurePosixPath(path).name
-    return "".join(letter for letter in name if letter.isprintable())[-255:] or "document"
-
-
 def _text(path: str) -> str:
     """A path that can be stored, whatever bytes its names have."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -28,7 +28,10 @@ class Unreadable(Exception):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Bounds of one extraction: wall and processor seconds, bytes of memory, and how much may come out of a file."""
+    """Bounds of one extraction: wall and processor seconds, bytes of memory, and how much may come out of a file.
+
+    Of the files in it `attachments` is bytes, `attached` their number.
+    """
 
     seconds: float = 600.0
     cpu_seconds: int = 600
@@ -38,6 +41,7 @@ class Limits(msgspec.Struct, frozen=True):
     unpacked: int = 1 << 30
     entries: int = 20_000
     attachments: int = 128 << 20
+    attached: int = 1000
 
 
 class Block(msgspec.Struct, omit_defaults=True):
@@ -90,6 +94,7 @@ class Draft:
         self.blocks: list[Block] = []
         self._pieces: list[str] = []
         self._length = 0
+        self._attached = 0
 
     def heading(self, text: str, level: int) -> None:
         self._add(" ".join(clean(text).split()), "heading", level=max(1, min(level, 9)))
@@ -124,8 +129,9 @@ class Draft:
     def attach(self, attachment: Attachment) -> None:
         """Keep a file that is inside the file. Raises Unreadable (`too_large`)."""
         self.attachments.append(attachment)
-        if sum(len(each.data) for each in self.attachments) > self.limits.attachments:
-            raise Unreadable("too_large", "The files attached to it are too large.")
+        self._attached += len(attachment.data)
+        if self._attached > self.limits.attachments or len(self.attachments) > self.limits.attached:
+            raise Unreadable("too_large", "The files attached to it are too large, or too many.")
 
     def describe(self, **facts: object) -> None:
         """Keep what the file says about itself; what is empty is not kept."""

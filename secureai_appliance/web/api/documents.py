@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Annotated
 
 import msgspec
@@ -38,7 +37,6 @@ class BaseUploadForm(UploadForm, kw_only=True):
 
 
 _FIELDS = {"knowledge_base_id", "password"}
-_LONGEST_NAME = 255
 
 
 def index(request: Request[None, DocumentQuery]) -> Page[Document]:
@@ -74,9 +72,8 @@ def _from_form(request: Request[FromUpload | None, None]) -> Uploaded:
             raise ValidationError(
                 f"At most {documents.MOST_FILES} files at a time.", field="file", constraint="max_items"
             )
-        files.append(
-            NewFile(_plain(name), content_type[:200].partition(";")[0].strip().lower(), BlobWriter(parts.store))
-        )
+        plain_type = content_type[:200].partition(";")[0].strip().lower()
+        files.append(NewFile(documents.plain_name(name), plain_type, BlobWriter(parts.store)))
         return files[-1].blob
 
     fields = multipart.read(request.environ, parts.settings.max_upload * MB, begin)
@@ -148,10 +145,3 @@ def find(request: Request[SearchRequest, None]) -> Found | Answer:
 
 def _document(request: Request[None, None] | Request[None, ListQuery]) -> str:
     return request.path["document_id"]
-
-
-def _plain(name: str) -> str:
-    """The name without the folders of the client's machine and without control characters."""
-    plain = PurePosixPath(name.replace("\\", "/")).name
-    shown = "".join(letter for letter in plain if letter.isprintable())[-_LONGEST_NAME:]
-    return "document" if shown in {"", ".", ".."} else shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 import apsw
@@ -150,6 +150,13 @@ class _Reading(AbstractContextManager[Reader]):
             log.warning("a read transaction was held for %.1f s", held)
 
 
+class _Told(threading.local):
+    """What a thread was told."""
+
+    steady = False
+    version: int | None = None
+
+
 class Watch:
     """Tells whether anybody has written: this process or another one. Safe to use from any thread."""
 
@@ -158,9 +165,27 @@ class Watch:
         self._lock = threading.Lock()
         self._connection: apsw.Connection | None = None
         self._closed = False
+        self._told = _Told()
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Inside, this thread is told one version: that of the first time it asks."""
+        self._told.steady, self._told.version = True, None
+        try:
+            yield
+        finally:
+            self._told.steady = False
 
     def version(self) -> int:
         """A number that differs from the one before whenever something was committed in between."""
+        told = self._told
+        if not told.steady:
+            return self._look()
+        if told.version is None:
+            told.version = self._look()
+        return told.version
+
+    def _look(self) -> int:
         with self._lock:
             if self._closed:
                 raise ServiceUnavailable("The service is shutting down.", retry_after=RETRY_AFTER)

@@ -118,6 +118,10 @@ class Store:
         """
         return self._watch.version()
 
+    def steady(self) -> AbstractContextManager[None]:
+        """Inside, `version` gives this thread one answer. For what is found out at the beginning of a request."""
+        return self._watch.steady()
+
     def check_writable(self) -> None:
         """Write something, really. Raises ServiceUnavailable."""
         with self.transaction() as tx:

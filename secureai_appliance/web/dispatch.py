@@ -86,15 +86,11 @@ class Dispatcher:
         if route.page and exchange.method not in SAFE:
             require_same_origin(environ)
         try:
-            exchange.caller = self._authenticate(route, exchange)
-        except (AuthenticationError, PermissionDenied, RateLimitExceeded):
-            self._note(exchange, route, "authentication.failed", Actor(ip=exchange.client))
-            raise
-        if route.page and exchange.caller is None and route.access is not Access.PUBLIC:
-            return Reply(303, {"Location": sign_in_address(exchange.method, environ)})
-        if route.oauth or (exchange.caller is not None and exchange.caller.role != "admin"):
-            maintenance.refuse(self._parts.configs)
-        try:
+            # who asks and whether they may is one question to one state
+            with self._parts.store.steady():
+                led_away = self._let_in(exchange, route)
+            if led_away is not None:
+                return led_away
             request, reply = self._attend(exchange, route, arguments)
         except PermissionDenied:
             if exchange.caller is not None:
@@ -107,9 +103,22 @@ class Dispatcher:
             exchange.lease.give_back()
         return reply
 
+    def _let_in(self, exchange: Exchange, route: Route) -> Reply | None:
+        """Find out who asks and count the request. A reply for whoever has to sign in to the pages first."""
+        try:
+            exchange.caller = caller = self._authenticate(route, exchange)
+        except (AuthenticationError, PermissionDenied, RateLimitExceeded):
+            self._note(exchange, route, "authentication.failed", Actor(ip=exchange.client))
+            raise
+        if route.page and caller is None and route.access is not Access.PUBLIC:
+            return Reply(303, {"Location": sign_in_address(exchange.method, exchange.environ)})
+        if route.oauth or (caller is not None and caller.role != "admin"):
+            maintenance.refuse(self._parts.configs)
+        if caller is not None:
+            self._admit(exchange, route, caller)
+        return None
+
     def _attend(self, exchange: Exchange, route: Route, arguments: dict[str, str]) -> tuple[Request[Any, Any], Reply]:
-        if exchange.caller is not None:
-            self._admit(exchange, route, exchange.caller)
         if route.streams:
             self._take_place(exchange)
         raw, request = self._decode(exchange, route, arguments)

@@ -156,6 +156,8 @@ class Gateway:
                     seconds,
                 )
             )
+        if not access_log.isEnabledFor(logging.INFO):
+            return
         access_log.info(
             "%s %s %s %s %d %.1fms %s",
             exchange.id,

@@ -43,6 +43,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        # looking a label up takes longer than counting
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._errors = Counter("secureai_errors", "Errors told to clients, by type", ("type",), registry=registry)
         self.in_flight = Gauge("secureai_requests_in_flight", "Requests being worked on", registry=registry)
         self.streams_open = Gauge("secureai_streams_open", "Places for long answers that are taken", registry=registry)
@@ -78,8 +80,13 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer; `route` is the template, such as `/api/v1/keys/{id}`, or `unmatched`."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        place = (method, route, status)
+        found = self._answers.get(place)
+        if found is None:
+            found = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
+            self._answers[place] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def failed(self, error_type: str) -> None:
         """Count one error, also one inside a stream."""

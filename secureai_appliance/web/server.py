@@ -14,10 +14,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
 
 from secureai_appliance.core.errors import EXIT_PORT, StartupError
 from secureai_appliance.web.addresses import public_url
@@ -44,6 +46,7 @@ _FILES_BESIDES_CONNECTIONS = 256
 _FILES_PER_CONNECTION = 2  # its socket, and the file that a large body is written to
 _ACCEPT_PAUSE_SECONDS = 0.5
 _BACKLOG = 1024
+_FIRST_THREADS = 4
 
 log = logging.getLogger(__name__)
 # waitress names paths, which may hold a one-time link, when a client hangs up; and a burst is no news
@@ -137,6 +140,34 @@ class Server:
             self._ended()
 
 
+class _Threads(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Threads for requests, begun when there is no idle one for the next, up to a bound.
+
+    All of them at once would take turns, and each would have forgotten the processor's caches when its turn comes.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self._growing = threading.Lock()
+        self.set_thread_count(_FIRST_THREADS)
+
+    def add_task(self, task: Any) -> None:
+        """Any thread: have a task done."""
+        with self._growing:
+            with self.lock:
+                count = len(self.threads) - self.stop_count
+                idle = count - self.active_count - len(self.queue)
+            if idle <= 0 and count < self._most:
+                self.set_thread_count(count + 1)
+        super().add_task(task)
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        with self._growing:
+            self._most = 0
+        return bool(super().shutdown(cancel_pending, timeout))
+
+
 class _Loop(TcpWSGIServer):  # type: ignore[misc]
     """Waitress' server with a bound per address, time-outs for slow requests and an end."""
 
@@ -151,7 +182,6 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
         self._accept_at = 0.0
         adjustments = Adjustments(
             sockets=[listener],
-            threads=threads,
             backlog=_BACKLOG,
             connection_limit=_connection_limit(),
             # select() can't look at descriptors past 1,024
@@ -167,7 +197,10 @@ class _Loop(TcpWSGIServer):  # type: ignore[misc]
             clear_untrusted_proxy_headers=False,
         )
         info = (listener.family, listener.type, listener.proto, listener.getsockname())
-        super().__init__(gateway, {}, True, listener, adj=adjustments, sockinfo=info, bind_socket=False)
+        pool = _Threads(threads)
+        super().__init__(
+            gateway, {}, True, listener, dispatcher=pool, adj=adjustments, sockinfo=info, bind_socket=False
+        )
 
     def run(self) -> None:
         """The loop, until `begin_stop` and nothing is left to send, or its deadline."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import apsw
 import pytest
 
@@ -81,3 +83,19 @@ def test_a_read_that_is_held_for_long_is_reported(
     with store.read():
         clock.advance(1.5)
     assert "held for 1.5 s" in caplog.text
+
+
+def test_a_thread_may_be_told_one_version_for_a_while(store: Store) -> None:
+    before = store.version()
+    with store.steady():
+        assert store.version() == before
+        write_user(store, "ada")
+        assert store.version() == before
+        told: list[int] = []
+        other = threading.Thread(target=lambda: told.append(store.version()))
+        other.start()
+        other.join()
+        assert told != [before]
+    assert store.version() == told[0]
+    with store.steady():
+        assert store.version() == told[0]

@@ -41,7 +41,7 @@ def index(api: Running, files: list[File]) -> tuple[float, str]:
     while api.ask("GET", base).json["status"] != "ready":
         time.sleep(0.02)
     seconds = time.monotonic() - begun
-    states = [each["status"] for each in api.ask("GET", f"{base}/documents?limit=100").json["data"]]
+    states = [each["status"] for each in api.ask("GET", f"{base}/documents?page_size=100").json["data"]]
     assert set(states) == {"indexed"}, states
     return seconds, base
 

@@ -49,10 +49,11 @@ def used(store: Store) -> int:
     while upkeep.give_back(store) or vectors.tidy(store):
         pass
     with store.read() as db:
-        return db.value(
+        found: int = db.value(
             "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count,"
             " pragma_page_size"
         )
+    return found
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.knowledge import bases, embedding, index, relevance, vectors
 from secureai_appliance.knowledge.bases import BASES, Index
-from secureai_appliance.knowledge.fusion import Legs, Mode, Scored, fuse, trust
+from secureai_appliance.knowledge.fusion import DEPTH, Legs, Mode, Scored, fuse, trust
 from secureai_appliance.knowledge.index import Counts
 from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.knowledge.vectors import Blocks, Condition, Hit
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Ids = Annotated[list[str], Meta(min_length=1, max_length=100)]
 
-DEPTH = 100
-"""Passages that each leg puts in order."""
 _TRIES = 3
 
 

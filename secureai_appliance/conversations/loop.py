@@ -39,7 +39,7 @@ from secureai_appliance.conversations.messages import (
 from secureai_appliance.conversations.messages import Tool as Offered
 from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.conversations.toolbox.knowledge_search import Asker
-from secureai_appliance.conversations.toolbox.registry import Function, Tool
+from secureai_appliance.conversations.toolbox.shapes import Function, Tool
 from secureai_appliance.conversations.toolbox.toolbox import Bounds, Running, Toolbox, ToolResult
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import UnprocessableEntity

@@ -36,7 +36,7 @@ from secureai_appliance.conversations.prompts import (
 )
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
-from secureai_appliance.conversations.toolbox.registry import Tool, ToolCreate, ToolPatch, ToolQuery
+from secureai_appliance.conversations.toolbox.shapes import Tool, ToolCreate, ToolPatch, ToolQuery
 from secureai_appliance.conversations.toolbox.toolbox import ToolResult
 from secureai_appliance.core.jobs import JobState
 from secureai_appliance.governance.audit import AuditLog, AuditQuery

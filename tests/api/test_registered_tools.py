@@ -222,6 +222,7 @@ class Mcp:
     def __init__(self, *, events: bool) -> None:
         self.events = events
         self.ended = 0
+        self.more: list[dict[str, Any]] = []
 
     def __call__(self, heard: Heard, line: Line) -> None:
         if heard.method == "DELETE":
@@ -246,7 +247,7 @@ class Mcp:
             return {"protocolVersion": params["protocolVersion"], "capabilities": {}, "serverInfo": {}}
         if method == "tools/list":
             echo = {"name": "echo", "description": "Says it back", "inputSchema": SCHEMA}
-            return {"tools": [echo, {"name": "fail", "inputSchema": {"type": "object"}}]}
+            return {"tools": [echo, {"name": "fail", "inputSchema": {"type": "object"}}, *self.more]}
         if params["name"] == "fail":
             return {"isError": True, "content": [{"type": "text", "text": "No such part."}]}
         return {"content": [{"type": "text", "text": params["arguments"]["part"]}, {"type": "image", "data": ""}]}
@@ -266,6 +267,24 @@ def test_an_mcp_server_is_asked_for_its_tools_and_called(ann: Person, outside: S
     assert server.ended >= 2
     renamed = ann.ask("PATCH", f"/tools/{tool['id']}", {"name": "r" + tool["name"]}).json
     assert renamed["functions"][0]["name"] == f"r{tool['name']}_echo"
+    outside.script = lambda _, line: line.answer_json(200, {"ok": True})
+
+
+def test_an_mcp_server_is_asked_again_when_its_place_is_given_again_and_keeps_what_opens_it(
+    ann: Person, outside: Scripted
+) -> None:
+    outside.script = server = Mcp(events=False)
+    auth = {"type": "bearer", "token": "canary-token"}
+    place = {"url": f"{outside.url}/mcp", "timeout": 5}
+    tool = ann.make("/tools", {"name": name()[:8], "type": "mcp", "mcp": {**place, "auth": auth}})
+    assert len(tool["functions"]) == 2
+    server.more = [{"name": "stock", "description": "What is there", "inputSchema": SCHEMA}]
+    again = ann.ask("PATCH", f"/tools/{tool['id']}", {"mcp": place}).json
+    assert [function["name"] for function in again["functions"]][2:] == [f"{tool['name']}_stock"]
+    assert again["mcp"]["auth"] == "bearer"
+    call = {"function": f"{tool['name']}_stock", "arguments": {"part": "pad"}}
+    assert ann.ask("POST", f"/tools/{tool['id']}/invoke", call).json["ok"]
+    assert all(heard.headers["authorization"] == "Bearer canary-token" for heard in outside.heard[-3:])
     outside.script = lambda _, line: line.answer_json(200, {"ok": True})
 
 

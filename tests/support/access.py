@@ -11,7 +11,7 @@ from secureai_appliance.conversations import assistants, chats, prompts
 from secureai_appliance.conversations.assistants import AssistantCreate
 from secureai_appliance.conversations.chats import ChatCreate
 from secureai_appliance.conversations.prompts import PromptCreate
-from secureai_appliance.conversations.toolbox.registry import ToolCreate
+from secureai_appliance.conversations.toolbox.shapes import ToolCreate
 from secureai_appliance.core.ids import hash_secret, new_id, random_text
 from secureai_appliance.knowledge import bases, documents
 from secureai_appliance.knowledge.bases import KnowledgeCreate

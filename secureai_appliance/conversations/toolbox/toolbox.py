@@ -18,7 +18,8 @@ from secureai_appliance.conversations.toolbox import builtins, http_tool, knowle
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.conversations.toolbox.knowledge_search import Asker
 from secureai_appliance.conversations.toolbox.outside import Outside, failure_of
-from secureai_appliance.conversations.toolbox.registry import Function, Registry, Tool, functions_listed
+from secureai_appliance.conversations.toolbox.registry import Registry, functions_listed
+from secureai_appliance.conversations.toolbox.shapes import Function, Tool
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.network import Call, NetworkError, Timeouts
 from secureai_appliance.governance import audit

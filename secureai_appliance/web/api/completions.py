@@ -20,7 +20,8 @@ from secureai_appliance.conversations.room import room_of
 from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.toolbox.knowledge_search import Asker
-from secureai_appliance.conversations.toolbox.registry import SHELF, Tool
+from secureai_appliance.conversations.toolbox.registry import SHELF
+from secureai_appliance.conversations.toolbox.shapes import Tool
 from secureai_appliance.conversations.turns import Answering, Completing, Turn, Unkept
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.inference.embedder import Abandoned

@@ -12,8 +12,8 @@ from secureai_appliance.accounts.shelf import Shares
 from secureai_appliance.conversations.toolbox import openapi_import, registry
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.conversations.toolbox.knowledge_search import Asker
-from secureai_appliance.conversations.toolbox.registry import (
-    SHELF,
+from secureai_appliance.conversations.toolbox.registry import SHELF
+from secureai_appliance.conversations.toolbox.shapes import (
     Function,
     Headers,
     HttpTool,

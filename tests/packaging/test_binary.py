@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 import pytest
 from PyInstaller.archive.readers import CArchiveReader
 
+from tests.support.documents import corpus
+from tests.support.knowledge import BOUNDARY, form
 from tests.support.program import NOBODY, PROGRAM, ROOT, Machine, Serving
 
 pytestmark = pytest.mark.binary
@@ -158,3 +162,43 @@ def test_it_asks_for_no_newer_c_library_than_this_machine_has() -> None:
 def test_the_file_is_for_everyone_to_start() -> None:
     assert os.access(PROGRAM, os.X_OK)
     assert PROGRAM.stat().st_mode & 0o005 == 0o005
+
+
+def _upload(serving: Serving, path: str, file: Path) -> dict[str, Any]:
+    headers = {
+        "Authorization": f"Bearer {serving.key}",
+        "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+    }
+    body = form((file.name, file.read_bytes(), ""))
+    with urllib.request.urlopen(urllib.request.Request(serving.address + path, body, headers), timeout=60) as answer:
+        decoded: dict[str, Any] = json.load(answer)
+        return decoded
+
+
+def _get(serving: Serving, path: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {serving.key}"}
+    with urllib.request.urlopen(urllib.request.Request(serving.address + path, headers=headers), timeout=60) as answer:
+        decoded: dict[str, Any] = json.load(answer)
+        return decoded
+
+
+def test_files_of_every_kind_are_read_and_found_or_fail_with_their_code(serving: Serving, tmp_path: Path) -> None:
+    """The program reads them in a child of its own: the libraries for all formats came along."""
+    folder = corpus(tmp_path)
+    base = f"/api/v1/knowledge/{_post(serving, '/api/v1/knowledge', {'name': 'every kind'})['id']}"
+    expected = Path(__file__).parents[1] / "data" / "documents" / "expected.tsv"
+    rows = list(csv.DictReader(expected.open(encoding="utf-8"), delimiter="\t"))
+    # the same bytes come into a base once
+    rows = [row for row in rows if row["file"] != "sheet-called.pdf"]
+    made = {row["file"]: _upload(serving, f"{base}/documents", folder / row["file"])["id"] for row in rows}
+    until = time.monotonic() + 180
+    while _get(serving, base)["status"] != "ready":
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    for row in rows:
+        shown = _get(serving, f"{base}/documents/{made[row['file']]}")
+        assert (shown["error"] or {"code": ""})["code"] == row["code"], (row["file"], shown["error"])
+        if not row["code"]:
+            asked = {"query": row["finds"], "filter": {"document_ids": [shown["id"]]}, "per_document": 20, "top_k": 20}
+            hits = _post(serving, f"{base}/search", asked)["data"]
+            assert row["finds"] in " ".join(" ".join(hit["text"].split()) for hit in hits), row["file"]

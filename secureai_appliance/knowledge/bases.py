@@ -275,6 +275,16 @@ def enqueue(tx: Transaction, base_id: str, document_id: str) -> None:
     )
 
 
+def enqueue_all(tx: Transaction, base_id: str) -> None:
+    """The same with all documents of a new base that are queued: one statement for however many."""
+    tx.run(
+        "INSERT INTO ingest_jobs (document_id, index_id, created_at)"
+        " SELECT documents.id, knowledge_indexes.row_id, ? FROM documents JOIN knowledge_indexes USING (base_id)"
+        " WHERE base_id = ? AND status = 'queued' ORDER BY documents.row_id",
+        *(tx.now(), base_id),
+    )
+
+
 def settle(tx: Transaction, base_id: str) -> bool:
     """Let the index that was built take the other's place once no document is missing; whether it did."""
     built = index(tx, base_id, "building")

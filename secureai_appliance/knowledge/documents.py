@@ -206,17 +206,22 @@ def refuse_known(db: Reader, base_id: str, sha256: str) -> None:
         )
 
 
-def put(tx: Transaction, base_id: str, file: NewFile, user_id: str, *, waits: bool = True) -> str:
-    """Make a document of a file that its base has not, and have it indexed unless it is not to wait for that; its id.
+def put(tx: Transaction, base_id: str, file: NewFile, user_id: str) -> str:
+    """Make a document of a file that its base has not, and have it indexed; its id.
 
     Whoever calls it has looked after access and the audit log.
     """
     document_id = _insert(tx, base_id, file, lambda _: None)
-    if not waits:
-        tx.run("DELETE FROM ingest_jobs WHERE document_id = ?", document_id)
-        tx.run("UPDATE documents SET status = 'cancelled' WHERE id = ?", document_id)
     _tell(tx, base_id, document_id, file, user_id)
     return document_id
+
+
+def put_back(tx: Transaction, base_id: str, files: Sequence[tuple[NewFile, bool]], user_id: str) -> None:
+    """The same with all files of a new base, each with whether it is to be indexed."""
+    for file, waits in files:
+        document_id = _insert(tx, base_id, file, lambda _: None, status="queued" if waits else "cancelled")
+        _tell(tx, base_id, document_id, file, user_id)
+    bases.enqueue_all(tx, base_id)
 
 
 def replace(tx: Transaction, base_id: str, document_id: str, file: NewFile, user_id: str) -> None:
@@ -272,15 +277,24 @@ def plain_name(name: str) -> str:
     return "".join(letter for letter in plain if letter.isprintable())[-_LONGEST_NAME:] or "document"
 
 
-def _insert(tx: Transaction, base_id: str, file: NewFile, sealed: Callable[[str], bytes | None]) -> str:
+def _insert(
+    tx: Transaction,
+    base_id: str,
+    file: NewFile,
+    sealed: Callable[[str], bytes | None],
+    *,
+    status: Status | None = None,
+) -> str:
+    """The row; with a `status` it is left to the caller to have it indexed."""
     document_id, now = new_id("doc"), tx.now()
     tx.run(
         "INSERT INTO documents (id, base_id, filename, content_type, size_bytes, sha256, blob_id, password, status,"
-        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
+        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(document_id, base_id, file.name, file.content_type, file.blob.size, file.blob.sha256),
-        *(file.blob.finish(tx), sealed(document_id), now, now),
+        *(file.blob.finish(tx), sealed(document_id), status or "queued", now, now),
     )
-    bases.enqueue(tx, base_id, document_id)
+    if status is None:
+        bases.enqueue(tx, base_id, document_id)
     return document_id
 
 

@@ -163,9 +163,9 @@ class Unpacking:
     ) -> KnowledgeBase:
         with self.store.transaction() as tx:
             base = bases.create(tx, self.caller, body, str(body.embedding_model))
-            for file, document in zip(files, listed, strict=True):
-                # what its owner has cancelled there is not begun here
-                documents.put(tx, base.id, file, self.caller.user_id, waits=document.status != "cancelled")
+            # what its owner has cancelled there is not begun here
+            waits = [document.status != "cancelled" for document in listed]
+            documents.put_back(tx, base.id, list(zip(files, waits, strict=True)), self.caller.user_id)
             self.taken(tx)
             details: audit.Details = {"documents": len(files), "bytes": sum(file.blob.size for file in files)}
             audit.record(tx, self.caller.actor, "knowledge.imported", "knowledge_base", base.id, details=details)

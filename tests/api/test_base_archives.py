@@ -230,7 +230,7 @@ def test_entries_that_share_their_bytes_do_not_grow(api: Running, exported: byte
     assert (answer.status, "more than it has" in answer.json["error"]["message"]) == (422, True)
 
 
-@pytest.mark.parametrize(("module", "name"), [(documents, "put"), (bases, "create"), (blobs, "flush")])
+@pytest.mark.parametrize(("module", "name"), [(documents, "put_back"), (bases, "create"), (blobs, "flush")])
 def test_an_import_that_breaks_leaves_nothing(
     api: Running, exported: bytes, module: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

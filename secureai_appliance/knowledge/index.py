@@ -142,6 +142,14 @@ def matching(
     return [Hit(row_id, score) for row_id, score in msgspec.json.decode(found)]
 
 
+def standing(db: Reader, index: Index, words: Sequence[Sequence[str]], kept: Counts) -> tuple[int, list[int]]:
+    """How many chunks there are, and in how many of them each of the words stands. `kept` as in `matching`."""
+    size = vectors.size(db, index.row_id)
+    wanted = list(dict.fromkeys(term for word in words for term in word))
+    chunks = _counted(db, index.row_id, wanted, size.bit_length(), kept)
+    return size, [sum(chunks.get(term, 0) for term in word) for word in words]
+
+
 def _telling(db: Reader, index: Index, words: Sequence[Sequence[str]], kept: Counts) -> list[str]:
     """The terms to look for: those of the rarest words, until they stand in so many chunks that ranking takes long.
 

@@ -12,11 +12,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-import msgspec
-
-from secureai_appliance.knowledge.bases import Index, words_table
 from secureai_appliance.knowledge.terms import query_terms, terms
-from secureai_appliance.store import Reader
 
 Words = Sequence[Sequence[str]]
 
@@ -37,10 +33,9 @@ def telling(words: Words) -> list[Sequence[str]]:
     return [word for word in words if _asking().isdisjoint(word)]
 
 
-def weights(db: Reader, indexes: Sequence[Index], words: Words) -> list[float]:
-    """What each word of a query tells: the rarer it is in what is searched, the more."""
-    chunks = sum(int(db.value("SELECT COUNT(*) FROM chunks WHERE index_id = ?", each.row_id)) for each in indexes)
-    return [math.log(1 + (chunks + 1) / (0.5 + _standing(db, indexes, word))) for word in words]
+def weights(chunks: int, standing: Sequence[int]) -> list[float]:
+    """What words tell that stand in so many of the chunks: the rarer, the more."""
+    return [math.log(1 + (chunks + 1) / (0.5 + count)) for count in standing]
 
 
 def relevance(words: Words, weighed: Sequence[float], text: str, cosine: float | None, trust: float) -> float:
@@ -59,17 +54,3 @@ def _coverage(words: Words, weighed: Sequence[float], text: str) -> float:
 @cache
 def _asking() -> frozenset[str]:
     return frozenset(term for word in query_terms(_ASKING) for term in word)
-
-
-def _standing(db: Reader, indexes: Sequence[Index], word: Sequence[str]) -> int:
-    given = msgspec.json.encode(word).decode()
-    return sum(
-        int(
-            db.value(
-                f"SELECT COALESCE(SUM(doc), 0) FROM {words_table(each.row_id)}"  # noqa: S608 (a number)
-                " WHERE term IN (SELECT value FROM json_each(?))",
-                given,
-            )
-        )
-        for each in indexes
-    )

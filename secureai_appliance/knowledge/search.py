@@ -230,7 +230,7 @@ def _search(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRe
     cosines = {hit.row_id: hit.score for hit in legs.vector}
     data = [_result(each, rows[each.row_id], cosines.get(each.row_id)) for each in kept]
     if body.explain:
-        _judge(db, places, data, query.words, query.weight if query.vectors else 0.0)
+        _judge(db, places, data, query)
     return Found(
         data=data,
         trace=Trace(
@@ -325,11 +325,12 @@ def _choose(scored: Sequence[Scored], rows: dict[int, _Row], body: SearchRequest
     return kept + spare[:room], cut
 
 
-def _judge(
-    db: Reader, places: Sequence[_Place], data: Sequence[Result], words: Sequence[Sequence[str]], trust: float
-) -> None:
-    telling = relevance.telling(words) or words
-    weighed = relevance.weights(db, [place.index for place in places], telling)
+def _judge(db: Reader, places: Sequence[_Place], data: Sequence[Result], query: _Query) -> None:
+    trust = query.weight if query.vectors else 0.0
+    telling = relevance.telling(query.words) or query.words
+    counted = [index.standing(db, place.index, telling, query.kept.counts) for place in places]
+    standing = [sum(counts) for counts in zip(*(counts for _, counts in counted), strict=True)]
+    weighed = relevance.weights(sum(chunks for chunks, _ in counted), standing)
     for each in data:
         text = f"{each.filename}\n{each.heading}\n{each.text}"
         each.relevance = _rounded(relevance.relevance(telling, weighed, text, each.similarity, trust))

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from secureai_appliance.conversations import assistants, completions, remote, text_completions
+from secureai_appliance.conversations.answering import Answering
 from secureai_appliance.conversations.answers import ChatCompletion, Usage
 from secureai_appliance.conversations.assistants import Asked, Assistant
 from secureai_appliance.conversations.completions import Instructions
@@ -22,7 +23,7 @@ from secureai_appliance.conversations.text_completions import TextCompletion, Te
 from secureai_appliance.conversations.toolbox.knowledge_search import Asker
 from secureai_appliance.conversations.toolbox.registry import SHELF
 from secureai_appliance.conversations.toolbox.shapes import Tool
-from secureai_appliance.conversations.turns import Answering, Completing, Turn, Unkept
+from secureai_appliance.conversations.turns import Completing, Turn, Unkept
 from secureai_appliance.core.errors import NotFound
 from secureai_appliance.inference.embedder import Abandoned
 from secureai_appliance.models import catalogue

@@ -11,7 +11,17 @@ from urllib.parse import quote
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from secureai_appliance.client import Client, Refused, server_url
 from secureai_appliance.command_parts import boot_options
@@ -63,8 +73,9 @@ def add(
     client = Client(url or server_url(chosen), key)
     files = list(files_in(paths))
     with _bar() as bar:
-        sending, indexing = bar.add_task("sent", total=len(files)), bar.add_task("indexed", total=len(files))
-        outcome = send(client, base, files, lambda: bar.advance(sending), password)
+        sending = bar.add_task("sent", total=len(files), files=True)
+        indexing = bar.add_task("indexed", total=len(files), files=True)
+        outcome = send(client, base, files, lambda: bar.advance(sending), password=password, bar=bar)
         bar.update(indexing, total=len(outcome.added))
         follow(client, base, outcome, lambda done: bar.update(indexing, completed=done))
     for name in outcome.known:
@@ -165,13 +176,20 @@ def files_in(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def send(
-    client: Client, base: str, files: Sequence[Path], told: Callable[[], None], password: str | None = None
+    client: Client,
+    base: str,
+    files: Sequence[Path],
+    told: Callable[[], None],
+    *,
+    password: str | None = None,
+    bar: Progress | None = None,
 ) -> Outcome:
     """Upload each file; what one is refused for holds up no other. Raises StartupError if no server answers."""
     outcome = Outcome()
+    bar = bar or _bar()
     for file in files:
         try:
-            outcome.added[_send(client, base, file, password)] = str(file)
+            outcome.added[_send(client, base, file, password, bar)] = str(file)
         except Refused as refused:
             if refused.status == _CONFLICT:
                 outcome.known.append(str(file))
@@ -200,11 +218,15 @@ def follow(client: Client, base: str, outcome: Outcome, told: Callable[[int], No
         told(len(outcome.added) - len(waiting))
 
 
-def _send(client: Client, base: str, file: Path, password: str | None) -> str:
+def _send(client: Client, base: str, file: Path, password: str | None, bar: Progress) -> str:
     if file.stat().st_size <= WHOLE_BYTES:
         return _send_whole(client, base, file, password)
-    with bytes_bar() as progress:
-        upload = send_file(client, file, progress)
+    others = set(bar.task_ids)
+    try:
+        upload = send_file(client, file, bar)
+    finally:
+        for task in set(bar.task_ids) - others:
+            bar.remove_task(task)
     try:
         return str(client.ask("POST", _documents(base), {"upload_id": upload, "password": password})["id"])
     except Refused:
@@ -232,6 +254,14 @@ def _documents(base: str) -> str:
     return f"/knowledge/{quote(base, safe='')}/documents"
 
 
+class _AmountColumn(ProgressColumn):
+    """Files, or the bytes of one that is sent in parts."""
+
+    def render(self, task: Task) -> Text:
+        kind = MofNCompleteColumn() if task.fields.get("files") else DownloadColumn()
+        return kind.render(task)
+
+
 def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), _AmountColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))

@@ -62,7 +62,7 @@ def query(text: str, longer: Callable[[str], list[str] | None] = lambda _: None)
 
 
 def wanted(text: str) -> list[list[str]]:
-    """The words of a query, each as the terms that have to follow each other."""
+    """The words of a query, each once, as the terms that have to follow each other."""
     found: list[list[str]] = []
     for match in _words().finditer(text):
         word = match[0]
@@ -70,8 +70,9 @@ def wanted(text: str) -> list[list[str]]:
             found.append([folded(word)[:LONGEST_TERM]])
         else:
             found.append([folded(word[at : at + 2]) for at in range(len(word) - 1)])
-    # marks alone fold to nothing
-    return [word for word in found if all(word)][:MOST_WORDS]
+    # marks alone fold to nothing; a word that is said twice is asked for once
+    unlike = dict.fromkeys(tuple(word) for word in found if all(word))
+    return [list(word) for word in unlike][:MOST_WORDS]
 
 
 def is_beginning(term: str) -> bool:

@@ -77,6 +77,10 @@ def test_a_beginning_is_asked_for_as_the_terms_that_begin_so_where_they_are_few(
         index.execute("SELECT rowid FROM t WHERE t MATCH ?", (longer(found),)).fetchall()
 
 
+def test_a_word_that_is_said_twice_is_asked_for_once() -> None:
+    assert text_terms.wanted("Pads pads PADS 日本 fit 日本") == [["pads"], ["日本"], ["fit"]]
+
+
 @pytest.mark.parametrize("query", ["", " ", "!?", "_", "\u0301", "—"])
 def test_a_query_without_words_asks_for_nothing(query: str) -> None:
     assert text_terms.query(query) == ""

@@ -1,6 +1,6 @@
 """Answers from documents: what to look for, what of it the model is given, and what the answer says it rests on.
 
-Passages are text from outside like a user's: they stand in the user's message, where no text gives control tokens.
+Passages are text from outside like a user's: they stand in a turn of a user's, where no text gives control tokens.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ _OWN_WORDS = 3
 """A question with fewer words that tell something may refer to the one before it."""
 _LEAST_TRIMMED = 32
 _BETWEEN = 2
+_FRAME = 24  # what templates put around two messages
 
 INSTRUCTIONS = (
-    "Answer the question from the numbered sources. Put the number of the source that you use behind each statement,"
-    " like [1]. If the sources do not answer the question, say so."
+    "Answer my question from these numbered sources. Put the number of the source that you use behind each statement,"
+    " like [1]. If they do not answer it, say so."
 )
+AGREED = "I have read the sources. I answer from them only, and put the number of the source behind each statement, like [1]."  # noqa: E501
 WHOLE = "These are the parts of the document, in order."
 BEGINNING = "These are the first parts of the document; the rest is not here."
 
@@ -175,7 +177,7 @@ class Grounding:
         how = request.retrieval or Retrieval()
         found = self._found(request.messages[: at + 1], question, how, base_ids)
         fitted = _Fitted()
-        left = room.left(request) - room.count(INSTRUCTIONS + BEGINNING) - _BETWEEN
+        left = room.left(request) - room.count(INSTRUCTIONS + AGREED + BEGINNING) - _FRAME
         if found.outcome != "not_in_documents":
             fitted = _fit(found, room, left)
         min_score = self._min_score(how)
@@ -201,7 +203,7 @@ class Grounding:
         )
         retrieved.trace_id = self._kept(base_ids, trace)
         if fitted.sources:
-            request = _with_sources(request, at, question, found.outcome, fitted)
+            request = _with_sources(request, at, found.outcome, fitted)
         return Ground(request, fitted.sources, retrieved)
 
     def _found(self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
@@ -340,13 +342,16 @@ def _trimmed(passage: Result, share: float) -> Result:
     return msgspec.structs.replace(passage, text=text, end=passage.start + len(text))
 
 
-def _with_sources(request: ChatRequest, at: int, question: str, outcome: Outcome, fitted: _Fitted) -> ChatRequest:
-    told = [INSTRUCTIONS]
+def _with_sources(request: ChatRequest, at: int, outcome: Outcome, fitted: _Fitted) -> ChatRequest:
+    """With a turn before the question in which the model is given the sources.
+
+    A small model answers from them twice as often as when they stand in one message with the question.
+    """
+    told = INSTRUCTIONS
     if outcome == "document":
-        told = [BEGINNING if fitted.left_out else WHOLE]
-    content = "\n\n".join([*told, *fitted.blocks, f"Question: {question}"])
-    messages = list(request.messages)
-    messages[at] = msgspec.structs.replace(messages[at], content=content)
+        told = BEGINNING if fitted.left_out else WHOLE
+    given = Message(role="user", content="\n\n".join([told, *fitted.blocks]))
+    messages = [*request.messages[:at], given, Message(role="assistant", content=AGREED), *request.messages[at:]]
     return msgspec.structs.replace(request, messages=messages)
 
 

@@ -124,13 +124,13 @@ def test_an_answer_names_the_passages_that_it_rests_on(ann: Person, base: str, m
         "left_out": 0,
         "trace_id": "",
     }
-    # and the model was given them under these numbers, in the user's message
-    prompt = last(model.asked[-1])
-    assert prompt["role"] == "user"
+    # and the model was given them under these numbers, before the question
+    prompt, agreed, question = model.asked[-1]["messages"]
+    assert (prompt["role"], agreed["role"]) == ("user", "assistant")
+    assert question == {"role": "user", "content": FLUID}
     for citation in answer["citations"]:
         assert f"[{citation['index']}] {citation['filename']}" in prompt["content"]
         assert citation["quote"] in prompt["content"]
-    assert prompt["content"].endswith(f"Question: {FLUID}")
 
 
 def test_in_200_answers_the_documents_text_at_each_citations_span_is_its_quote_and_the_page_is_right(
@@ -258,7 +258,7 @@ def test_a_question_about_a_whole_document_is_answered_from_all_of_it(
     answer = said(ask(ann, model_id, base, "Summarise the handbook."))[1]
     assert answer["retrieval"]["outcome"] == "document"
     assert {each["filename"] for each in answer["citations"]} == {"handbook.md"}
-    prompt = last(model.asked[-1])["content"]
+    prompt = model.asked[-1]["messages"][0]["content"]
     for fact in ("two years", "4 mm", "24 December", "wiper blades"):
         assert prompt.count(fact) == 1
     for citation in answer["citations"]:
@@ -266,7 +266,7 @@ def test_a_question_about_a_whole_document_is_answered_from_all_of_it(
     # one that does not fit is begun with, and that is said
     cut = said(ask(ann, model_id, base, "Summarise manual.pdf", max_tokens=6000))[1]
     assert cut["retrieval"]["left_out"] > 0
-    assert "the rest is not here" in last(model.asked[-1])["content"]
+    assert "the rest is not here" in model.asked[-1]["messages"][0]["content"]
     pages = [each["page"] for each in cut["citations"]]
     assert pages[0] == 1
     assert pages == sorted(pages)

@@ -50,7 +50,10 @@ class ArchivedBase(msgspec.Struct, kw_only=True):
 
 
 class ArchivedDocument(msgspec.Struct, kw_only=True):
-    """A line of `documents.jsonl`. From `status` on it is for readers: an import finds it out anew."""
+    """A line of `documents.jsonl`. From `folder_path` on it is for readers: an import finds it out anew.
+
+    But a document that was cancelled (`status`) stays so.
+    """
 
     path: str
     filename: Annotated[str, Meta(min_length=1, max_length=255)]

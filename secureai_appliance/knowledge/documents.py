@@ -262,7 +262,7 @@ def attach(tx: Transaction, base_id: str, file: NewFile, outer_id: str) -> None:
         details: audit.Details = {"knowledge_base_id": base_id, "code": "too_deep"}
         audit.record(tx, audit.SYSTEM, "document.left_out", "document", outer_id, details=details, outcome="failure")
         return
-    file = NewFile(plain_name(file.name), file.content_type[:_LONGEST_TYPE], file.blob)
+    file = NewFile(plain_name(file.name), plain_type(file.content_type), file.blob)
     document_id = _insert(tx, base_id, file, lambda _: None)
     tx.run("UPDATE documents SET attached_depth = ? WHERE id = ?", depth, document_id)
     details = {"knowledge_base_id": base_id, "size_bytes": file.blob.size}
@@ -275,6 +275,12 @@ def plain_name(name: str) -> str:
     """A file's name without the folders of another machine and without control characters."""
     plain = PurePosixPath(name.replace("\\", "/")).name
     return "".join(letter for letter in plain if letter.isprintable())[-_LONGEST_NAME:] or "document"
+
+
+def plain_type(content_type: str) -> str:
+    """A content type without its parameters: `text/plain`. Empty when it is none."""
+    plain = content_type[:_LONGEST_TYPE].partition(";")[0].strip().lower()
+    return plain if plain.isascii() and plain.isprintable() else ""
 
 
 def _insert(

@@ -25,6 +25,7 @@ from secureai_appliance.store import Reader, Store, Transaction
 
 MOST_DOCUMENTS = 50_000
 _MOST_JSON = 256 * 1024 * 1024
+_ENCRYPTED = 0x1
 _MOST_DIRECTORY = 24 * 1024 * 1024
 _PIECE = 1024 * 1024
 _TOGETHER_BYTES = 4 * 1024 * 1024
@@ -72,7 +73,7 @@ class Unpacking:
                 _check_directory(file)
                 with zipfile.ZipFile(file) as archive:
                     return self._unpack(archive, path.stat().st_size)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error, RuntimeError) as cause:
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as cause:
             raise _no_export("it can't be unpacked") from cause
         except OSError as cause:
             raise ServiceUnavailable("The file can't be read from the disk.", retry_after=60) from cause
@@ -81,15 +82,17 @@ class Unpacking:
         entries = {entry.filename: entry for entry in archive.infolist()}
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
             raise _no_export("its entries are compressed, which no export's are")
+        if any(entry.flag_bits & _ENCRYPTED for entry in entries.values()):
+            raise _no_export("its entries are encrypted, which no export's are")
         # stored as they are, and none of them twice: nothing grows by being unpacked
         if sum(entry.file_size for entry in entries.values()) > size:
             raise _no_export("it claims to hold more than it has")
         base = _decoded(_json(archive, entries.get(BASE)), ArchivedBase, BASE)
-        listed = [
-            _decoded(line, ArchivedDocument, DOCUMENTS)
-            for line in _json(archive, entries.get(DOCUMENTS)).splitlines()
-            if line
-        ]
+        lines = _json(archive, entries.get(DOCUMENTS)).removesuffix(b"\n")
+        # before each of them becomes an object
+        if lines.count(b"\n") >= MOST_DOCUMENTS:
+            raise _no_export(f"it lists more than {MOST_DOCUMENTS} documents")
+        listed = [_decoded(line, ArchivedDocument, DOCUMENTS) for line in lines.split(b"\n") if line]
         self._check(base, listed, entries)
         body = self._new(base)
         with self.store.read() as db:
@@ -98,7 +101,9 @@ class Unpacking:
         ends: list[BlobWriter] = []
         try:
             for document in listed:
-                files.append(NewFile(document.filename, document.content_type, BlobWriter(self.store)))
+                # the file may be anybody's: what it says is cleared as what a form says
+                name, kind = documents.plain_name(document.filename), documents.plain_type(document.content_type)
+                files.append(NewFile(name, kind, BlobWriter(self.store)))
                 self._store(archive, document, files[-1].blob)
                 ends.append(files[-1].blob)
                 # the ends of files share a transaction
@@ -115,7 +120,7 @@ class Unpacking:
     def _check(
         self, base: ArchivedBase, listed: Sequence[ArchivedDocument], entries: dict[str, zipfile.ZipInfo]
     ) -> None:
-        if len(listed) != base.document_count or len(listed) > MOST_DOCUMENTS:
+        if len(listed) != base.document_count:
             raise _no_export(f"it lists {len(listed)} documents, not {base.document_count}")
         paths = set()
         for document in listed:

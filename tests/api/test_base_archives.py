@@ -156,6 +156,16 @@ def _one_twice(entries: dict[str, bytes]) -> None:
     entries["base.json"] = entries["base.json"].replace(b'"document_count": 4', b'"document_count": 5')
 
 
+def _too_many(entries: dict[str, bytes]) -> None:
+    entries["documents.jsonl"] = b"{}\n" * 50_001
+
+
+def _encrypted(data: bytes) -> bytes:
+    """The export with the first entry of its directory marked as encrypted."""
+    at = data.index(b"PK\x01\x02") + 8
+    return data[:at] + bytes([data[at] | 1]) + data[at + 1 :]
+
+
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no zip": (lambda data: b"nothing of the kind", "no zip file"),
     "empty": (lambda data: b"", "no zip file"),
@@ -166,6 +176,8 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "other format": (lambda data: data.replace(b"secureai-knowledge-1", b"secureai-knowledge-9"), ""),
     "compressed": (lambda data: rewritten(data, lambda entries: None, zipfile.ZIP_DEFLATED), "compressed"),
     "other bytes": (lambda data: rewritten(data, _other_bytes), "is damaged"),
+    "encrypted": (_encrypted, "encrypted"),
+    "too many": (lambda data: rewritten(data, _too_many), "more than 50000"),
     "one twice": (lambda data: rewritten(data, _one_twice), "missing"),
     "one missing": (
         lambda data: rewritten(data, lambda entries: entries.pop(min(n for n in entries if n[:4] == "docu")) and None),
@@ -191,6 +203,19 @@ def test_a_path_that_leads_out_is_a_name_and_nothing_more(api: Running, exported
     assert not list(root.rglob("escaped*"))
     assert not (root.parent / "escaped.txt").exists()
     assert api.ask("DELETE", f"{BASES}/{made.json['id']}").status == 204
+
+
+def test_names_and_types_in_it_are_cleared_like_those_of_a_form(api: Running, exported: bytes) -> None:
+    def odd(entries: dict[str, bytes]) -> None:
+        lines = entries["documents.jsonl"].splitlines()
+        first = {**json.loads(lines[0]), "filename": "../up\r\nX: y.md", "content_type": "Text/Markdown; a=\r\n"}
+        entries["documents.jsonl"] = b"\n".join([json.dumps(first).encode(), *lines[1:]])
+
+    made = bring(api, rewritten(exported, odd), name=random_text(8))
+    assert made.status == 201, made.body
+    there = f"{BASES}/{made.json['id']}"
+    assert "upX: y.md" in [each["filename"] for each in api.ask("GET", f"{there}/documents").json["data"]]
+    assert api.ask("DELETE", there).status == 204
 
 
 def test_a_directory_that_would_fill_the_memory_is_not_read(api: Running) -> None:

@@ -72,8 +72,7 @@ def _from_form(request: Request[FromUpload | None, None]) -> Uploaded:
             raise ValidationError(
                 f"At most {documents.MOST_FILES} files at a time.", field="file", constraint="max_items"
             )
-        plain_type = content_type[:200].partition(";")[0].strip().lower()
-        files.append(NewFile(documents.plain_name(name), plain_type, BlobWriter(parts.store)))
+        files.append(NewFile(documents.plain_name(name), documents.plain_type(content_type), BlobWriter(parts.store)))
         return files[-1].blob
 
     fields = multipart.read(request.environ, parts.settings.max_upload * MB, begin)

@@ -127,10 +127,11 @@ class AnswerTask(WSGITask):  # type: ignore[misc]
 
     def build_response_header(self) -> bytes:
         connection = self.request.headers.get("CONNECTION", "").lower()
-        if self.version != "1.1" or connection == "close" or self.content_length is None or not self.has_body:
+        if self.version != "1.1" or connection == "close" or (self.content_length is None and self.has_body):
             head: bytes = super().build_response_header()
             return head
-        # what is left is the ordinary case; the gateway writes names as they are to be sent, and neither of these two
+        # what is left is the ordinary case; the gateway writes names as they are to be sent, and neither of these two.
+        # (waitress would close the connection behind what has no body, such as a 304)
         lines = [f"HTTP/1.1 {self.status}", *map(": ".join, self.response_headers)]
         lines += [f"Server: {self.channel.server.adj.ident}", f"Date: {_http_date(int(self.start_time))}", "", ""]
         return "\r\n".join(lines).encode("latin-1")

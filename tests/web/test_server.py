@@ -155,6 +155,16 @@ def test_an_answer_leaves_in_one_piece_with_all_its_headers(
     assert {"date", "server", "content-length", "etag", "x-request-id", "x-ratelimit-limit"} <= answer.headers.keys()
 
 
+def test_answers_without_a_body_leave_the_connection_open(app: App, client: Client) -> None:
+    own = f"Authorization: Bearer {app.key}"
+    tag = client.request("GET", "/api/v1/things", b"", own).headers["etag"]
+    unchanged = client.request("GET", "/api/v1/things", b"", own, f"If-None-Match: {tag}")
+    assert (unchanged.status, unchanged.body) == (304, b"")
+    assert not {"content-length", "transfer-encoding", "connection"} & unchanged.headers.keys()
+    assert client.request("OPTIONS", "/api/v1/things").status == 204
+    assert client.request("GET", "/healthz").status == 200
+
+
 def test_requests_follow_each_other_on_one_connection(client: Client) -> None:
     client.send(request_bytes("GET", "/healthz") * 3)
     assert [client.receive().status for _ in range(3)] == [200] * 3

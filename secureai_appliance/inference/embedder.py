@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 _MEAN, _RANK = 1, 4  # llama.cpp's pooling types
 _SEQUENCES = 32
+# measured: chunks of 254 tokens are an eighth faster one by one than two at a time
+_BATCH_TOKENS = 256
 _SHORT = 128
 """Tokens of a call that is done in some milliseconds."""
 _FIRST_GUESS = 0.0002  # seconds a token
@@ -70,7 +72,7 @@ class _Call:
     def __init__(self, inputs: Sequence[Sequence[int]], room: int, priority: Priority) -> None:
         self.inputs = inputs
         self.priority = priority
-        self.batches = deque(pack([len(tokens) for tokens in inputs], room, _SEQUENCES))
+        self.batches = deque(pack([len(tokens) for tokens in inputs], min(room, _BATCH_TOKENS), _SEQUENCES))
         self.left = len(self.batches)
         self.vectors: list[Any] = [None] * len(inputs)
         self.is_short = priority is Priority.INTERACTIVE and sum(map(len, inputs)) <= _SHORT
@@ -296,7 +298,9 @@ class Embedder:
 
 
 def pack(lengths: Sequence[int], room: int, most: int) -> list[list[int]]:
-    """Indexes of inputs in batches of at most `room` tokens and `most` inputs, those of like length together."""
+    """Indexes of inputs in batches of at most `room` tokens and `most` inputs, those of like length together. One
+    that is longer is a batch of its own.
+    """
     batches: list[list[int]] = []
     used = room
     for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):

@@ -197,4 +197,5 @@ def test_batches_hold_inputs_of_like_length_within_their_bounds() -> None:
     assert sorted(index for batch in batches for index in batch) == list(range(7))
     assert all(sum(lengths[index] for index in batch) <= 512 for batch in batches)
     assert batches == [[5, 1, 3], [2, 4], [0], [6]]
+    assert pack([300, 10, 20], 256, 3) == [[1, 2], [0]]
     assert pack([1] * 7, 512, 3) == [[0, 1, 2], [3, 4, 5], [6]]

@@ -22,6 +22,8 @@ _SHARE = 4
 _REST = 3.0
 # where there is but one core, everybody rests as long as he worked
 _REST_ON_ONE_CORE = 1.0
+# so long after something that takes no time, as searches do, indexing leaves a core free: more will come
+_ALERT = 1.0
 # a step that is longer than this is not waited for: there is always progress
 _LONGEST_WAIT = 0.25
 
@@ -46,6 +48,7 @@ class CoreBudget:
         self._computing = 0
         self._waiting: list[_Ticket] = []
         self._rested_at: dict[Priority, float] = {}
+        self._alert_until = float("-inf")
 
     def chat(self) -> ChatShare:
         """A chat model's part."""
@@ -73,6 +76,7 @@ class CoreBudget:
         finally:
             with self._changed:
                 self._computing -= 1
+                self._alert_until = self._clock.monotonic() + _ALERT
                 self._grant()
 
     def hurry(self, owner: object) -> None:
@@ -129,7 +133,8 @@ class CoreBudget:
 
     def _may_compute(self, ticket: _Ticket, now: float, between_steps: bool) -> bool:
         if not self._chats:
-            return self._computing < self.cores
+            alert = ticket.priority is Priority.INDEXING and now < self._alert_until
+            return self._computing < (max(1, self.cores - 1) if alert else self.cores)
         if self._computing >= self._most_beside_chat() or now < self._rested_at.get(ticket.priority, 0.0):
             return False
         taken = sum(self._chats.values()) + self._computing

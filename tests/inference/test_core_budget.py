@@ -142,3 +142,18 @@ def test_what_takes_no_time_waits_for_no_core_but_counts(clock: FakeClock) -> No
         assert waiting(budget) == 1
     three.comes().goes()
     two.goes()
+
+
+def test_indexing_leaves_a_core_free_for_a_second_after_a_search(clock: FakeClock) -> None:
+    budget = CoreBudget(2, clock)
+    with budget.core_at_once():
+        pass
+    one = Worker(budget, Priority.INDEXING).comes()
+    two = Worker(budget, Priority.INDEXING)
+    waited_for = Worker(budget).comes()
+    assert waiting(budget) == 1
+    waited_for.goes()
+    assert waiting(budget) == 1
+    clock.advance(1.1)
+    two.comes().goes()
+    one.goes()

@@ -367,7 +367,7 @@ def test_a_user_sees_what_they_allowed_and_ends_it(api: Running, browser: dict[s
     assert len(audited(api, "authorization.revoked", mine["id"])) == 1
 
 
-@pytest.mark.parametrize("how", ["revoked", "reused", "client deleted"])
+@pytest.mark.parametrize("how", ["revoked", "token revoked", "reused", "client deleted"])
 def test_keys_that_were_made_with_a_token_end_with_its_grant(api: Running, browser: dict[str, str], how: str) -> None:
     client = register(api, name="Maker", scopes=["keys:read", "keys:write", "models:read"])
     code = client.code(browser, scope=None)
@@ -382,6 +382,8 @@ def test_keys_that_were_made_with_a_token_end_with_its_grant(api: Running, brows
         grant = next(entry["id"] for entry in found if entry["client_id"] == client.id)
         assert api.ask("DELETE", f"/api/v1/me/authorizations/{grant}", key=token).status == 204
         assert len(audited(api, "key.revoked", made["id"])) == 1
+    elif how == "token revoked":
+        assert client.post("/oauth/revoke", {"token": token}).status == 200
     elif how == "reused":
         refused(client.redeem(code), "invalid_grant")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from secureai_appliance.accounts import users
+from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.accounts.oauth import grants
 from secureai_appliance.core.errors import AuthenticationError
@@ -107,8 +107,12 @@ def use_up(tx: Transaction, token: Token) -> None:
 
 
 def revoke(tx: Transaction, token: Token) -> None:
-    """End an access token, or with a refresh token everything of its grant (RFC 7009, 2.1)."""
+    """End an access token, or with a refresh token everything of its grant (RFC 7009, 2.1).
+
+    API keys end with either: which of the grant's tokens made a key is not kept.
+    """
     if token.kind == "refresh":
         grants.end(tx, token.grant_id)
     else:
+        keys.revoke_of_grant(tx, token.grant_id)
         tx.run("UPDATE oauth_tokens SET revoked_at = ? WHERE token_hash = ?", tx.now(), token.hash)

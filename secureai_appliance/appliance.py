@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -27,11 +26,9 @@ from secureai_appliance.conversations.toolbox.registry import Registry
 from secureai_appliance.conversations.toolbox.toolbox import Toolbox
 from secureai_appliance.conversations.turns import Turns
 from secureai_appliance.core.clock import Clock
-from secureai_appliance.core.errors import EXIT_MASTER_KEY, Failure, ServiceUnavailable, StartupError
+from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.core.network import AddressPolicy, Door, networks, parse_url
-from secureai_appliance.core.paths import DataFolder
-from secureai_appliance.core.sealing import Sealer, create_master_key, read_master_key
-from secureai_appliance.governance import audit, chain, limits, usage
+from secureai_appliance.governance import audit, limits, usage
 from secureai_appliance.governance.addresses import Addresses
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
@@ -51,13 +48,15 @@ from secureai_appliance.models.loading import loader, memory_budget
 from secureai_appliance.models.registry import Models
 from secureai_appliance.models.remotes import Remotes
 from secureai_appliance.models.uploads import Uploads
+from secureai_appliance.opening import open_store
+from secureai_appliance.readiness import Readiness, look
 from secureai_appliance.scheduler.scheduler import Scheduler
 from secureai_appliance.settings import Settings
-from secureai_appliance.store import Identity, ServeLock, Store, Transaction, upkeep
+from secureai_appliance.store import ServeLock, Transaction
 from secureai_appliance.upkeep import DELIVERIES, jobs
 from secureai_appliance.web import idempotency
 from secureai_appliance.web.metrics import Metrics, QueueDepth
-from secureai_appliance.web.parts import Check, Parts
+from secureai_appliance.web.parts import Parts
 from secureai_appliance.web.server import Server, listen
 
 log = logging.getLogger(__name__)
@@ -86,11 +85,6 @@ ADMIN_EMAIL = "admin@localhost"
 _LOOK_AT_REMOTES_SECONDS = 10.0
 GRACE_SECONDS = 8.0
 """For running requests. With the models and the file, which are closed after them, a stop takes about 10 s at most."""
-_LOOK_SECONDS = 1.0
-_LEAST_FREE_BYTES = 64 * 1024 * 1024
-_KEY_CHECK = b"this key belongs to this file"
-_KEY_CHECK_CONTEXT = "instance.key_check"
-_AUDITED_CONTEXT = "instance.key_check, audited"
 
 
 @dataclass(frozen=True)
@@ -174,7 +168,7 @@ class Appliance:
         )
         self._scheduler = Scheduler(self.store, clock, todo, self._metrics.worked)
         self._courier.free = partial(self._scheduler.wake, DELIVERIES)
-        readiness = Readiness(self._look, clock)
+        readiness = Readiness(partial(look, self.store, self._data, self._scheduler, self.models), clock)
         parts = Parts(
             settings=settings,
             data=self._data,
@@ -302,111 +296,6 @@ class Appliance:
                 state = loaded.queue()
                 yield QueueDepth(name, state.running, state.waiting)
 
-    def _look(self) -> list[Check]:
-        return [
-            _check_store(self.store),
-            _check_log(self.store),
-            _check_disk(self._data),
-            _check_scheduler(self._scheduler),
-            self._check_default_model(),
-        ]
-
-    def _check_default_model(self) -> Check:
-        with self.store.read() as db:
-            shown = self.models.show(catalogue.find(db, "default"))
-        return Check("default model", shown.status != "failed", shown.failure or "")
-
-
-class Readiness:
-    """What `look` found, looked at once a second at most: it writes to the disk, and anybody may ask."""
-
-    def __init__(self, look: Callable[[], list[Check]], clock: Clock) -> None:
-        self._look = look
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._found: list[Check] = []
-        self._until = float("-inf")
-
-    def __call__(self) -> list[Check]:
-        with self._lock:
-            if self._clock.monotonic() >= self._until:
-                self._found = self._look()
-                self._until = self._clock.monotonic() + _LOOK_SECONDS
-            return self._found
-
-
-def open_store(settings: Settings, clock: Clock, *, create: bool) -> tuple[Store, Sealer]:
-    """The file and what opens its secrets. Without `create`, a folder that has no file yet is an error.
-
-    Raises StartupError: exit code 4 when the master key is missing or belongs to another file; nothing is changed then.
-    """
-    folder = settings.data_folder
-    is_new = not folder.database.exists()
-    if is_new and not create:
-        raise StartupError(
-            f"There is no appliance in {folder.root} yet. Start it once: secureai serve --data {folder.root}"
-        )
-    if is_new and not settings.master_key.exists():
-        sealer = Sealer(create_master_key(settings.master_key))
-    else:
-        sealer = Sealer(read_master_key(settings.master_key))
-    store = Store.open(
-        folder.database,
-        clock=clock,
-        admit=partial(_require_master_key, sealer, settings.master_key),
-        chain_key=sealer.derive("audit"),
-    )
-    try:
-        _leave_key_check(store, sealer)
-        _note_migration(store)
-    except BaseException:
-        store.close()
-        raise
-    return store, sealer
-
-
-def _require_master_key(sealer: Sealer, path: Path, identity: Identity) -> None:
-    """Raise StartupError (exit code 4) when the file's secrets were sealed under another key."""
-    if identity.key_check is None:
-        return
-    if not any(_opens(sealer, identity.key_check, context) for context in (_KEY_CHECK_CONTEXT, _AUDITED_CONTEXT)):
-        raise StartupError(
-            f"{path} is not the master key of this data folder. Put back the one that belongs to it (a backup needs "
-            "both), or name it with SECUREAI_KEY_FILE.",
-            EXIT_MASTER_KEY,
-        )
-
-
-def _leave_key_check(store: Store, sealer: Sealer) -> None:
-    """Tie the file to its key and begin its audit log, once.
-
-    The check value says that the log was begun: taking the log away makes no file that looks as if it had none yet.
-    """
-    with store.read() as db:
-        check, is_new = db.all("SELECT key_check, NOT EXISTS (SELECT 1 FROM users) FROM instance")[0]
-    if check is not None and _opens(sealer, check, _AUDITED_CONTEXT):
-        return
-    with store.transaction() as tx:
-        tx.run("UPDATE instance SET key_check = ?", sealer.seal(_KEY_CHECK, _AUDITED_CONTEXT))
-        if check is not None or is_new:
-            chain.begin(tx)
-
-
-def _note_migration(store: Store) -> None:
-    if store.found is None or store.found == store.schema:
-        return
-    details: audit.Details = {"from": store.found, "to": store.schema, "version": __version__}
-    with store.transaction() as tx:
-        audit.record(tx, SYSTEM, "system.migrated", "system", details=details)
-
-
-def _opens(sealer: Sealer, check: bytes, context: str) -> bool:
-    try:
-        sealer.open(check, context)
-    except ValueError:
-        return False
-    return True
-
 
 def _first_start(tx: Transaction) -> FirstStart | None:
     if tx.value("SELECT EXISTS (SELECT 1 FROM users)"):
@@ -427,28 +316,3 @@ def _use_tmp(folder: Path) -> None:
 
 def _log_copy(model: str, done: int, total: int) -> None:
     log.info("putting the model %s into the data folder: %d of %d MB", model, done // 10**6, total // 10**6)
-
-
-def _check_store(store: Store) -> Check:
-    try:
-        store.check_writable()
-    except Failure as failure:
-        return Check("store", ok=False, message=failure.message)
-    return Check("store", ok=True)
-
-
-def _check_log(store: Store) -> Check:
-    length = upkeep.log_bytes(store)
-    ok = length < upkeep.ALARM_LOG_BYTES
-    return Check("log of the store", ok, "" if ok else f"It is {length >> 20} MB long: something reads for too long.")
-
-
-def _check_scheduler(scheduler: Scheduler) -> Check:
-    trouble = scheduler.trouble()
-    return Check("scheduler", not trouble, trouble)
-
-
-def _check_disk(folder: DataFolder) -> Check:
-    free = shutil.disk_usage(folder.root).free
-    ok = free >= _LEAST_FREE_BYTES
-    return Check("disk", ok, "" if ok else f"Only {free // 2**20} MB are free on the disk of the data folder.")

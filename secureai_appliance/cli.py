@@ -331,7 +331,7 @@ def config_reset(chosen: Settings, name: str) -> None:
 @contextmanager
 def _configs(chosen: Settings) -> Iterator[tuple[Store, Configs]]:
     """The file with its settings."""
-    from secureai_appliance.appliance import open_store
+    from secureai_appliance.opening import open_store
 
     store, sealer = open_store(chosen, SystemClock(), create=False)
     try:

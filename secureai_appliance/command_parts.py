@@ -58,7 +58,7 @@ def _split(_context: click.Context, _parameter: click.Parameter, value: str | No
 @contextmanager
 def open_file(chosen: Settings) -> Iterator[Store]:
     """The file, for a command that needs nothing else; the server may be running beside it."""
-    from secureai_appliance.appliance import open_store
+    from secureai_appliance.opening import open_store
 
     store, _ = open_store(chosen, SystemClock(), create=False)
     try:

@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from secureai_appliance import appliance
 from secureai_appliance.core.clock import Clock, rfc3339
 from secureai_appliance.core.errors import Failure, StartupError
 from secureai_appliance.inference.library import cpu_variant
 from secureai_appliance.inference.probe import probe
 from secureai_appliance.models import catalogue
+from secureai_appliance.opening import open_store
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import ServeLock, Store
 
@@ -52,7 +52,7 @@ def examine(settings: Settings, clock: Clock) -> list[Finding]:
         _attempt("port", lambda: _port(settings)),
     ]
     try:
-        store, _ = appliance.open_store(settings, clock, create=False)
+        store, _ = open_store(settings, clock, create=False)
     except StartupError as error:
         return [*findings, Finding("file", False, error.message), _clock(clock, None)]
     try:

@@ -78,7 +78,7 @@ def _client(settings: Settings, key: str | None) -> Client | None:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[Store]:
     """The file, while no server can start: it sweeps what an import has not finished."""
-    from secureai_appliance.appliance import open_store
+    from secureai_appliance.opening import open_store
 
     lock = ServeLock(settings.data_folder.lock)
     lock.acquire()

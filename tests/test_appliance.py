@@ -7,28 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from secureai_appliance.appliance import Appliance, Readiness
+from secureai_appliance.appliance import Appliance
 from secureai_appliance.core.errors import EXIT_MASTER_KEY, StartupError
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import ServeLock
-from secureai_appliance.web.parts import Check
 from secureai_appliance.web.server import listen
 from tests.support.clock import FakeClock
-
-
-def test_readiness_is_looked_at_once_a_second_however_often_it_is_asked_for(clock: FakeClock) -> None:
-    looked: list[Check] = []
-
-    def look() -> list[Check]:
-        looked.append(Check("store", ok=True))
-        return looked[-1:]
-
-    readiness = Readiness(look, clock)
-    assert readiness() == readiness() == [Check("store", ok=True)]
-    assert len(looked) == 1
-    clock.advance(1)
-    readiness()
-    assert len(looked) == 2
 
 
 def test_a_start_that_fails_gives_back_the_folder_and_the_port(

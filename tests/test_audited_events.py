@@ -9,12 +9,12 @@ import apsw
 import pytest
 from click.testing import CliRunner
 
-from secureai_appliance.appliance import open_store
 from secureai_appliance.cli import cli
 from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.core.sealing import Sealer, create_master_key
 from secureai_appliance.governance import chain
 from secureai_appliance.governance.audit import AuditLog
+from secureai_appliance.opening import open_store
 from secureai_appliance.settings import Settings
 from tests.support.audit import rows
 

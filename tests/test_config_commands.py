@@ -6,10 +6,10 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from secureai_appliance.appliance import open_store
 from secureai_appliance.cli import cli
 from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.opening import open_store
 from secureai_appliance.settings import Settings
 
 KEY = "limits.failed_authentications_per_minute"

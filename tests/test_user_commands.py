@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 
 from secureai_appliance.accounts import keys, users
 from secureai_appliance.accounts.keys import KeyCreate
-from secureai_appliance.appliance import open_store
 from secureai_appliance.cli import cli
 from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.core.errors import AuthenticationError
+from secureai_appliance.opening import open_store
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import Store
 from tests.support import audit

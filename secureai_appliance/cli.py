@@ -15,15 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from secureai_appliance import __version__, chat_command, knowledge_commands, user_commands
-from secureai_appliance.accounts import keys, passwords, sessions, users
-from secureai_appliance.accounts.permissions import ROLES, TIERS
+from secureai_appliance.accounts import keys, users
 from secureai_appliance.command_parts import boot_options, open_file, show
 from secureai_appliance.core.clock import SystemClock, rfc3339
 from secureai_appliance.core.errors import EXIT_USAGE, Failure, StartupError
 from secureai_appliance.governance.audit import on_command_line
 from secureai_appliance.governance.configs import Configs
 from secureai_appliance.settings import Settings
-from secureai_appliance.store import ServeLock, Store
+from secureai_appliance.store import Store
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -88,74 +87,6 @@ for _command in user_commands.COMMANDS:
     user.add_command(_command)
 cli.add_command(chat_command.chat)
 cli.add_command(knowledge_commands.knowledge)
-
-
-@user.command("create")
-@boot_options("data", "key_file")
-@click.option("--email", required=True, help="How the user is known.")
-@click.option("--name", required=True, help="How the user is called.")
-@click.option("--role", required=True, type=click.Choice(ROLES), help="What the user may do.")
-@click.option("--tier", default="standard", show_default=True, type=click.Choice(TIERS), help="How much at once.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-def user_create(chosen: Settings, *, email: str, name: str, role: str, tier: str, password_stdin: bool) -> None:
-    """Add a user; prints the new user's id."""
-    # hashed before the transaction: it takes a while on purpose
-    hashed = _new_password(email, name) if password_stdin else None
-    actor = on_command_line("user create")
-    with open_file(chosen) as store, store.transaction() as tx:
-        created = users.create(tx, email=email, name=name, role=role, tier=tier, password_hash=hashed, actor=actor)
-    click.echo(created.id)
-
-
-@user.command("password")
-@boot_options("data", "key_file")
-@click.argument("email")
-@click.option("--password-stdin", is_flag=True, required=True, help="Read the password from standard input.")
-def user_password(chosen: Settings, email: str, password_stdin: bool) -> None:
-    """Give a user a new password; all their sessions end."""
-    actor = on_command_line("user password")
-    with open_file(chosen) as store:
-        with store.read() as db:
-            owner = users.by_email(db, email)
-        hashed = _new_password(owner.email, owner.name)
-        with store.transaction() as tx:
-            passwords.store(tx, owner.id, hashed, actor)
-            sessions.end_all(tx, owner.id, actor)
-
-
-@user.command("reset-factor")
-@boot_options("data", "key_file")
-@click.argument("email")
-def user_reset_factor(chosen: Settings, email: str) -> None:
-    """Take a user's second factor away, when phone and recovery codes are lost; all their sessions end."""
-    from secureai_appliance.accounts import second_factors
-
-    actor = on_command_line("user reset-factor")
-    with open_file(chosen) as store, store.transaction() as tx:
-        owner = users.by_email(tx, email)
-        second_factors.remove(tx, owner.id, actor)
-        sessions.end_all(tx, owner.id, actor)
-
-
-def _new_password(*about: str) -> str:
-    """The hash of the password on standard input. Raises ValidationError."""
-    password = sys.stdin.read().removesuffix("\n")
-    passwords.check_policy(password, *about)
-    return passwords.hash_password(password)
-
-
-@user.command("link")
-@boot_options("data", "key_file", "host", "port", "public_url")
-@click.option("--email", required=True, help="The user's address.")
-def user_link(chosen: Settings, email: str) -> None:
-    """Print a sign-in link for a user that works once, within 24 hours."""
-    from secureai_appliance.web.addresses import public_url
-
-    with open_file(chosen) as store, store.transaction() as tx:
-        token = sessions.create_link(tx, users.by_email(tx, email).id, on_command_line("user link"))
-    # a running server knows best where it is reached; the options may have been given to it alone
-    address = ServeLock.noted(chosen.data_folder.lock) or public_url(chosen, chosen.port)
-    click.echo(f"{address}/sign-in/{token}")
 
 
 @cli.group()

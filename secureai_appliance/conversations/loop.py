@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET
@@ -41,6 +41,7 @@ from secureai_appliance.conversations.running import ClientGone, Comment
 from secureai_appliance.conversations.toolbox.knowledge_search import Asker
 from secureai_appliance.conversations.toolbox.shapes import Function, Tool
 from secureai_appliance.conversations.toolbox.toolbox import Bounds, Running, Toolbox, ToolResult
+from secureai_appliance.conversations.turns import Completing
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import UnprocessableEntity
 from secureai_appliance.core.ids import new_id
@@ -52,27 +53,6 @@ _SHARE_OF_CONTEXT = 0.25
 _LEAST_CHARS = 200
 
 ToolChoice = Literal["auto", "required", "none"]
-
-
-class Round(Protocol):
-    """A completion, local or remote."""
-
-    id: str
-    model: str
-
-    @property
-    def usage(self) -> Usage | None: ...
-
-    @property
-    def unfinished(self) -> Gathered: ...
-
-    def begin(self) -> bool: ...
-
-    def next(self, timeout: float) -> Chunk | Comment | None: ...
-
-    def whole(self, disconnected: Callable[[], bool]) -> ChatCompletion: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +85,7 @@ class Loop:
 
     def __init__(
         self,
-        start: Callable[[ChatRequest], Round],
+        start: Callable[[ChatRequest], Completing],
         request: ChatRequest,
         kit: Kit,
         clock: Clock,

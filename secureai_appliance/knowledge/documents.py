@@ -81,19 +81,6 @@ class DocumentQuery(ListQuery, kw_only=True):
     knowledge_base_id: Annotated[str, Meta(max_length=100)] | None = None
 
 
-class Chunk(msgspec.Struct, kw_only=True):
-    """A passage: characters `start` to `end` of the document's text, on `page`, under `heading`."""
-
-    id: str
-    document_id: str
-    position: int
-    start: int
-    end: int
-    page: int | None
-    heading: str
-    text: str
-
-
 @dataclass(frozen=True)
 class NewFile:
     """A file that has arrived. `name` is what its user calls it."""
@@ -140,25 +127,6 @@ _SPEC: ListSpec[Document] = ListSpec(
     },
     search=("filename",),
     read=_shown,
-)
-_CHUNKS: ListSpec[Chunk] = ListSpec(
-    columns='chunks.id, document_id, position, start, "end", page, heading, text',
-    source="chunks JOIN documents ON documents.id = chunks.document_id",
-    row_id="chunks.row_id",
-    created_at="documents.indexed_at",
-    sortable={"position": "position"},
-    default_sort="position",
-    search=("text",),
-    read=lambda row: Chunk(
-        id=row[0],
-        document_id=row[1],
-        position=row[2],
-        start=row[3],
-        end=row[4],
-        page=row[5],
-        heading=row[6],
-        text=row[7],
-    ),
 )
 
 
@@ -348,12 +316,6 @@ def blob(db: Reader, document_id: str) -> int:
     """The number of a document's blob, for who has got the document."""
     number: int = db.value("SELECT blob_id FROM documents WHERE id = ?", document_id)
     return number
-
-
-def chunks(db: Reader, document: Document, query: ListQuery) -> Page[Chunk]:
-    """What can be found of a document, in its order."""
-    now = bases.active(db, document.knowledge_base_id)
-    return list_page(db, _CHUNKS, query, where="index_id = ? AND document_id = ?", params=(now.row_id, document.id))
 
 
 def delete(tx: Transaction, caller: Caller, document: Document) -> None:

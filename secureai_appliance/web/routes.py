@@ -49,7 +49,8 @@ from secureai_appliance.governance.usage_reports import UsagePage, UsageQuery
 from secureai_appliance.governance.webhooks import Webhook, WebhookCreate, WebhookCreated, WebhookPatch
 from secureai_appliance.knowledge.arrivals import FromUpload, IntoBase
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
-from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, Uploaded
+from secureai_appliance.knowledge.chunks import Chunk
+from secureai_appliance.knowledge.documents import Document, DocumentQuery, Uploaded
 from secureai_appliance.knowledge.folders import Folder, FolderFile, FolderFileQuery, FolderPut
 from secureai_appliance.knowledge.search import Found, SearchRequest
 from secureai_appliance.knowledge.traces import StoredTrace

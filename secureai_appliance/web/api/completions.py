@@ -15,7 +15,7 @@ from secureai_appliance.conversations.assistants import Asked, Assistant
 from secureai_appliance.conversations.completions import Instructions
 from secureai_appliance.conversations.grounded import Grounded, NotFoundAnswer
 from secureai_appliance.conversations.grounding import Ground, Grounding, bases_of
-from secureai_appliance.conversations.loop import Kit, Loop, Round
+from secureai_appliance.conversations.loop import Kit, Loop
 from secureai_appliance.conversations.messages import ChatRequest, Message, refuse_unsupported
 from secureai_appliance.conversations.room import room_of
 from secureai_appliance.conversations.running import ClientGone, Comment
@@ -85,7 +85,7 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
     if assistant is not None and assistant.system_prompt and not body.tools:
         instructions = Instructions(assistant.id, assistant.system_prompt)
 
-    def start(asked: ChatRequest) -> Round:
+    def start(asked: ChatRequest) -> Completing:
         if row.source == "remote":
             return remote.chat(parts.models.remotes, row, asked, parts.clock, via=request.via, budget=request.budget)
         return completions.start(
@@ -110,7 +110,7 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
 
 
 def _answering(
-    request: Request[ChatRequest, None], found: Asked, turn: Turn | Unkept, start: Callable[[ChatRequest], Round]
+    request: Request[ChatRequest, None], found: Asked, turn: Turn | Unkept, start: Callable[[ChatRequest], Completing]
 ) -> Answering:
     """The completion with what it rests on, its tools, and what becomes of it. Raises Abandoned."""
     parts, row, assistant = request.parts, found.row, found.assistant

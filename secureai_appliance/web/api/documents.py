@@ -10,9 +10,11 @@ from msgspec import UNSET, Meta, UnsetType
 from secureai_appliance.core.errors import ValidationError
 from secureai_appliance.inference.embedder import Abandoned
 from secureai_appliance.knowledge import bases, blobs, documents, search
+from secureai_appliance.knowledge import chunks as listed
 from secureai_appliance.knowledge.arrivals import Arrivals, FromUpload, IntoBase
 from secureai_appliance.knowledge.blobs import BlobWriter
-from secureai_appliance.knowledge.documents import Chunk, Document, DocumentQuery, NewFile, Uploaded
+from secureai_appliance.knowledge.chunks import Chunk
+from secureai_appliance.knowledge.documents import Document, DocumentQuery, NewFile, Uploaded
 from secureai_appliance.knowledge.search import Found, SearchRequest
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import multipart
@@ -123,7 +125,7 @@ def content(request: Request[None, None]) -> Download:
 def chunks(request: Request[None, ListQuery]) -> Page[Chunk]:
     with request.parts.store.read() as db:
         document = documents.get(db, request.caller, _document(request), request.path.get("id"))
-        return documents.chunks(db, document, request.query)
+        return listed.list_(db, document, request.query)
 
 
 def find(request: Request[SearchRequest, None]) -> Found | Answer:

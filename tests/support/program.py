@@ -9,7 +9,9 @@ import select
 import shutil
 import signal
 import subprocess
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,6 +131,10 @@ class Serving:
     printed: str = ""
     _started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        # a terminal that nobody reads is full after some lines of the log, and whoever logs then waits
+        self._reader = threading.Thread(target=self._read_on, daemon=True)
+
     @classmethod
     def start(cls, command: list[str]) -> Serving:
         terminal, inner = pty.openpty()
@@ -137,6 +143,7 @@ class Serving:
         os.close(inner)
         serving = cls(process, terminal, _started=started)
         serving._read_until(_WELCOMED)
+        serving._reader.start()
         return serving
 
     @property
@@ -162,6 +169,7 @@ class Serving:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=LONGEST_START)
+        self._reader.join(LONGEST_START)
         os.close(self.terminal)
         return code
 
@@ -169,6 +177,12 @@ class Serving:
         """SIGKILL, also of one that has ended."""
         self.process.kill()
         self.process.wait(timeout=LONGEST_START)
+
+    def _read_on(self) -> None:
+        # the other end of a terminal is closed with an error
+        with suppress(OSError):
+            while piece := os.read(self.terminal, 65536):
+                self.printed += piece.decode(errors="replace").replace("\r\n", "\n")
 
     def _read_until(self, pattern: re.Pattern[str]) -> None:
         deadline = self._started + LONGEST_START

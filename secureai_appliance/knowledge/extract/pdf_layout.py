@@ -95,15 +95,24 @@ def _top(part: Part) -> tuple[float, float]:
 
 
 def without_furniture(sheets: Sequence[Sheet]) -> None:
-    """Take away page numbers and what stands at the same height at the edge of a third of all pages."""
+    """Take away page numbers and what stands at the same height at the edge of a third of all pages.
+
+    What stands alone on most pages is no furniture but what they say.
+    """
     if len(sheets) < 3:
         return
     seen: Counter[tuple[str, int]] = Counter()
     for sheet in sheets:
         seen.update({_mark(part) for part in sheet.parts if _at_edge(part, sheet)})
     often = max(3, len(sheets) // 3)
-    for sheet in sheets:
-        sheet.parts = [part for part in sheet.parts if not (_at_edge(part, sheet) and seen[_mark(part)] >= often)]
+    kept = [
+        [part for part in sheet.parts if not (_at_edge(part, sheet) and seen[_mark(part)] >= often)] for sheet in sheets
+    ]
+    emptied = sum(not parts and bool(sheet.parts) for sheet, parts in zip(sheets, kept, strict=True))
+    if emptied * 2 > sum(bool(sheet.parts) for sheet in sheets):
+        return
+    for sheet, parts in zip(sheets, kept, strict=True):
+        sheet.parts = parts
 
 
 def _at_edge(part: Part, sheet: Sheet) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pymupdf
 import pytest
 
 from secureai_appliance.knowledge.extract.extracted import Extracted, Unreadable
@@ -156,3 +157,11 @@ def test_what_is_attached_to_mail_becomes_documents(tmp_path: Path) -> None:
 def test_content_counts_before_the_name(tmp_path: Path) -> None:
     path = documents.word(tmp_path).rename(tmp_path / "report.txt")
     assert read(path).content_type.endswith("wordprocessingml.document")
+
+
+def test_pages_that_hold_one_line_each_keep_it(tmp_path: Path) -> None:
+    document = pymupdf.open()
+    for number in range(30):
+        document.new_page().insert_text((72, 80), f"This is page {number + 1} of many.")
+    document.save(tmp_path / "short.pdf")
+    assert "This is page 30 of many." in extract(tmp_path / "short.pdf", "short.pdf").text

@@ -26,7 +26,8 @@ from secureai_appliance import __version__
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict
 from secureai_appliance.knowledge import blobs
-from secureai_appliance.knowledge.bases import Chunking, KnowledgeBase
+from secureai_appliance.knowledge.bases import KnowledgeBase
+from secureai_appliance.knowledge.indexes import Chunking
 from secureai_appliance.store import Store
 
 TYPE = "application/zip"

@@ -1,14 +1,9 @@
-"""Knowledge bases: who may see them, how their documents are cut and embedded.
-
-How a base is cut and embedded stands in its index. When that is to change, another index is built beside the one that
-is searched, from all documents, and takes its place in one transaction: results are wholly old or wholly new.
-"""
+"""Knowledge bases: who may see them, how they are called, how their documents are cut and embedded."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,29 +16,22 @@ from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound, PermissionDenied, UnprocessableEntity, ValidationError
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.governance import audit
+from secureai_appliance.knowledge import indexes
+from secureai_appliance.knowledge.indexes import Chunking
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.registry import require_kind
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
 
 BASES = Shareable("knowledge_bases", "knowledge base", ("name", "slug"))
 OWNED = (BASES.owned(),)
-CHUNK_SIZE = 256
 MOST_SEARCHED = 50
 """Bases that are searched at a time where none is named."""
-CHUNK_OVERLAP = 32
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Slug = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,99}(?!\s)$")]
 Description = Annotated[str, Meta(max_length=2000)]
 Shares = Annotated[list[Share], Meta(max_length=MOST_SHARES)]
 Status = Literal["ready", "indexing", "rebuilding"]
-
-
-class Chunking(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """How documents are cut: `size` and `overlap` in tokens of the embedding model."""
-
-    size: Annotated[int, Meta(ge=32, le=8192)] = CHUNK_SIZE
-    overlap: Annotated[int, Meta(ge=0, le=4096)] = CHUNK_OVERLAP
 
 
 class KnowledgeCreate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -108,17 +96,6 @@ class KnowledgeBase(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self, document_count=0, chunk_count=0, size_bytes=0, status="ready")
 
 
-@dataclass(frozen=True)
-class Index:
-    """A row of `knowledge_indexes`. `dimension` is None until a document is in it."""
-
-    row_id: int
-    embedding_model: str
-    dimension: int | None
-    chunking: Chunking
-
-
-_INDEX_COLUMNS = "row_id, embedding_model, dimension, chunk_size, chunk_overlap"
 _COLUMNS = (
     "knowledge_bases.id, knowledge_bases.name, slug, description, owner_id, visibility,"
     " (SELECT COUNT(*) FROM documents WHERE base_id = knowledge_bases.id),"
@@ -151,7 +128,7 @@ def create(tx: Transaction, caller: Caller, body: KnowledgeCreate, default_model
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         *(base_id, caller.user_id, body.name, slug, body.description, body.visibility, now, now),
     )
-    _add_index(tx, base_id, "active", model, body.chunking)
+    indexes.add(tx, base_id, "active", model, body.chunking)
     sharing.share(tx, caller, base_id, body.shares)
     details = {"visibility": body.visibility, "shares": len(body.shares)}
     audit.record(tx, caller.actor, "knowledge.created", "knowledge_base", base_id, details=details)
@@ -251,59 +228,6 @@ def delete(tx: Transaction, caller: Caller, base_id: str) -> None:
     audit.record(tx, caller.actor, "knowledge.deleted", "knowledge_base", base.id, details=details)
 
 
-def active(db: Reader, base_id: str) -> Index:
-    """The index that is searched."""
-    return index(db, base_id, "active") or _no_index(base_id)
-
-
-def index(db: Reader, base_id: str, state: Literal["active", "building"]) -> Index | None:
-    """One of a base's indexes."""
-    row = db.one(
-        f"SELECT {_INDEX_COLUMNS} FROM knowledge_indexes WHERE base_id = ? AND state = ?",  # noqa: S608 (constant)
-        *(base_id, state),
-    )
-    return None if row is None else _index(row)
-
-
-def enqueue(tx: Transaction, base_id: str, document_id: str) -> None:
-    """Have a document brought into the index that is searched, and into the one that is being built."""
-    tx.run(
-        "INSERT INTO ingest_jobs (document_id, index_id, created_at)"
-        " SELECT ?, row_id, ? FROM knowledge_indexes WHERE base_id = ?"
-        " ON CONFLICT DO UPDATE SET attempts = 0, leased_until = 0, lease = NULL",
-        *(document_id, tx.now(), base_id),
-    )
-
-
-def enqueue_all(tx: Transaction, base_id: str) -> None:
-    """The same with all documents of a new base that are queued: one statement for however many."""
-    tx.run(
-        "INSERT INTO ingest_jobs (document_id, index_id, created_at)"
-        " SELECT documents.id, knowledge_indexes.row_id, ? FROM documents JOIN knowledge_indexes USING (base_id)"
-        " WHERE base_id = ? AND status = 'queued' ORDER BY documents.row_id",
-        *(tx.now(), base_id),
-    )
-
-
-def settle(tx: Transaction, base_id: str) -> bool:
-    """Let the index that was built take the other's place once no document is missing; whether it did."""
-    built = index(tx, base_id, "building")
-    if built is None or tx.value("SELECT EXISTS (SELECT 1 FROM ingest_jobs WHERE index_id = ?)", built.row_id):
-        return False
-    was = active(tx, base_id)
-    tx.run("DELETE FROM ingest_jobs WHERE index_id = ?", was.row_id)
-    tx.run("UPDATE knowledge_indexes SET base_id = NULL WHERE row_id = ?", was.row_id)
-    tx.run("UPDATE knowledge_indexes SET state = 'active' WHERE row_id = ?", built.row_id)
-    tx.run(
-        "UPDATE documents SET chunk_count = (SELECT COUNT(*) FROM chunks"
-        " WHERE index_id = ? AND document_id = documents.id), updated_at = ? WHERE base_id = ?",
-        *(built.row_id, tx.now(), base_id),
-    )
-    details: audit.Details = {"embedding_model": built.embedding_model, "chunk_size": built.chunking.size}
-    audit.record(tx, audit.SYSTEM, "knowledge.rebuilt", "knowledge_base", base_id, details=details)
-    return True
-
-
 def slug_of(name: str) -> str:
     """A slug made of a name: letters and digits of the basic alphabet, with hyphens between."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
@@ -312,52 +236,14 @@ def slug_of(name: str) -> str:
 
 def _reshape(tx: Transaction, caller: Caller, base_id: str, body: KnowledgePatch) -> None:
     """Begin to build another index when the body asks for one, or give up building when it asks for what there is."""
-    now, building = active(tx, base_id), index(tx, base_id, "building")
-    wanted = building or now
+    wanted = indexes.wanted(tx, base_id)
     chunking = wanted.chunking if body.chunking is UNSET else body.chunking
     model = wanted.embedding_model
     if body.embedding_model is not UNSET or body.chunking is not UNSET:
         model = usable_model(tx, caller, model if body.embedding_model is UNSET else body.embedding_model, chunking)
     if (model, chunking) == (wanted.embedding_model, wanted.chunking):
         return
-    if building is not None:
-        tx.run("DELETE FROM ingest_jobs WHERE index_id = ?", building.row_id)
-        tx.run("UPDATE knowledge_indexes SET base_id = NULL WHERE row_id = ?", building.row_id)
-    if (model, chunking) == (now.embedding_model, now.chunking):
-        return
-    built = _add_index(tx, base_id, "building", model, chunking)
-    tx.run(
-        "INSERT INTO ingest_jobs (document_id, index_id, created_at) SELECT id, ?, ? FROM documents"
-        " WHERE base_id = ? AND status <> 'cancelled'",
-        *(built, tx.now(), base_id),
-    )
-    settle(tx, base_id)
-
-
-def _add_index(tx: Transaction, base_id: str, state: str, model: str, chunking: Chunking) -> int:
-    tx.run(
-        "INSERT INTO knowledge_indexes (base_id, state, embedding_model, chunk_size, chunk_overlap, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        *(base_id, state, model, chunking.size, chunking.overlap, tx.now()),
-    )
-    row_id: int = tx.value("SELECT last_insert_rowid()")
-    tx.run(f"CREATE VIRTUAL TABLE {terms_table(row_id)} USING fts5({_FTS})")
-    tx.run(f"CREATE VIRTUAL TABLE {words_table(row_id)} USING fts5vocab({terms_table(row_id)}, 'row')")
-    return row_id
-
-
-# its terms are of letters and digits only: the tokenizer has nothing to decide
-_FTS = "terms, content='', contentless_delete=1, tokenize='ascii'"
-
-
-def terms_table(index_id: int) -> str:
-    """The table of an index's words: one for each, so that no base's statistics weigh in another's results."""
-    return f"terms_{int(index_id)}"
-
-
-def words_table(index_id: int) -> str:
-    """The table that counts in how many chunks a word stands."""
-    return f"words_{int(index_id)}"
+    indexes.rebuild(tx, base_id, model, chunking)
 
 
 def usable_model(db: Reader, caller: Caller, name: str, chunking: Chunking) -> str:
@@ -390,15 +276,6 @@ def _check_name(name: str) -> None:
             field="name",
             constraint="format",
         )
-
-
-def _index(row: tuple[Any, ...]) -> Index:
-    row_id, model, dimension, size, overlap = row
-    return Index(row_id, model, dimension, Chunking(size=size, overlap=overlap))
-
-
-def _no_index(base_id: str) -> Index:
-    raise RuntimeError(f"the knowledge base {base_id} has no index")
 
 
 def _missing() -> NotFound:

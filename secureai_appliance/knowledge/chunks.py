@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from secureai_appliance.knowledge import bases
+from secureai_appliance.knowledge import indexes
 from secureai_appliance.knowledge.documents import Document
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, list_page
 
@@ -45,5 +45,5 @@ _SPEC: ListSpec[Chunk] = ListSpec(
 
 def list_(db: Reader, document: Document, query: ListQuery) -> Page[Chunk]:
     """What can be found of a document, in its order."""
-    now = bases.active(db, document.knowledge_base_id)
+    now = indexes.active(db, document.knowledge_base_id)
     return list_page(db, _SPEC, query, where="index_id = ? AND document_id = ?", params=(now.row_id, document.id))

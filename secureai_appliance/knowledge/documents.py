@@ -19,7 +19,7 @@ from secureai_appliance.core.ids import new_id
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.events import DocumentUploaded
-from secureai_appliance.knowledge import bases, index
+from secureai_appliance.knowledge import bases, index, indexes
 from secureai_appliance.knowledge.bases import BASES
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
@@ -189,7 +189,7 @@ def put_back(tx: Transaction, base_id: str, files: Sequence[tuple[NewFile, bool]
     for file, waits in files:
         document_id = _insert(tx, base_id, file, lambda _: None, status="queued" if waits else "cancelled")
         _tell(tx, base_id, document_id, file, user_id)
-    bases.enqueue_all(tx, base_id)
+    indexes.enqueue_all(tx, base_id)
 
 
 def replace(tx: Transaction, base_id: str, document_id: str, file: NewFile, user_id: str) -> None:
@@ -201,7 +201,7 @@ def replace(tx: Transaction, base_id: str, document_id: str, file: NewFile, user
         *(file.name, file.content_type, file.blob.size, file.blob.sha256, file.blob.finish(tx), tx.now()),
         *(base_id, document_id),
     )
-    bases.enqueue(tx, base_id, document_id)
+    indexes.enqueue(tx, base_id, document_id)
     _tell(tx, base_id, document_id, file, user_id)
 
 
@@ -213,7 +213,7 @@ def rename(tx: Transaction, base_id: str, document_id: str, filename: str) -> No
         *(filename, tx.now(), base_id, document_id, filename),
     )
     if tx.value("SELECT changes()"):
-        bases.enqueue(tx, base_id, document_id)
+        indexes.enqueue(tx, base_id, document_id)
         details: audit.Details = {"knowledge_base_id": base_id}
         audit.record(tx, audit.SYSTEM, "document.renamed", "document", document_id, details=details)
 
@@ -268,7 +268,7 @@ def _insert(
         *(file.blob.finish(tx), sealed(document_id), status or "queued", now, now),
     )
     if status is None:
-        bases.enqueue(tx, base_id, document_id)
+        indexes.enqueue(tx, base_id, document_id)
     return document_id
 
 
@@ -327,7 +327,7 @@ def drop(tx: Transaction, base_id: str, document_id: str, actor: audit.Actor = a
     """The same for who has looked after access."""
     index.forget(tx, document_id, base_id)
     tx.run("DELETE FROM documents WHERE base_id = ? AND id = ?", base_id, document_id)
-    bases.settle(tx, base_id)
+    indexes.settle(tx, base_id)
     details: audit.Details = {"knowledge_base_id": base_id}
     audit.record(tx, actor, "document.deleted", "document", document_id, details=details)
 
@@ -339,7 +339,7 @@ def reindex(tx: Transaction, caller: Caller, document: Document) -> Document:
         " updated_at = ? WHERE id = ?",
         *(tx.now(), document.id),
     )
-    bases.enqueue(tx, document.knowledge_base_id, document.id)
+    indexes.enqueue(tx, document.knowledge_base_id, document.id)
     details = {"knowledge_base_id": document.knowledge_base_id}
     audit.record(tx, caller.actor, "document.reindexed", "document", document.id, details=details)
     return get(tx, caller, document.id)
@@ -351,7 +351,7 @@ def cancel(tx: Transaction, caller: Caller, document: Document) -> Document:
         raise Conflict(f"The document is {document.status}.", constraint="status")
     tx.run("DELETE FROM ingest_jobs WHERE document_id = ?", document.id)
     tx.run("UPDATE documents SET status = 'cancelled', updated_at = ? WHERE id = ?", tx.now(), document.id)
-    bases.settle(tx, document.knowledge_base_id)
+    indexes.settle(tx, document.knowledge_base_id)
     details = {"knowledge_base_id": document.knowledge_base_id}
     audit.record(tx, caller.actor, "document.cancelled", "document", document.id, details=details)
     return get(tx, caller, document.id)

@@ -14,7 +14,7 @@ import msgspec
 
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.knowledge import vectors
-from secureai_appliance.knowledge.bases import Index, terms_table, words_table
+from secureai_appliance.knowledge.indexes import Index, terms_table, words_table
 from secureai_appliance.knowledge.vectors import Condition, Hit
 from secureai_appliance.store import Reader, Store, Transaction
 

@@ -17,12 +17,12 @@ from secureai_appliance.core.ids import random_text
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.events import DocumentError, DocumentFailed, DocumentIndexed
-from secureai_appliance.knowledge import bases, documents, index
-from secureai_appliance.knowledge.bases import Chunking, Index
+from secureai_appliance.knowledge import documents, index, indexes
 from secureai_appliance.knowledge.chunking import Chunk
 from secureai_appliance.knowledge.documents import NewFile
 from secureai_appliance.knowledge.extract.extracted import Extracted, Unreadable
 from secureai_appliance.knowledge.index import Entry
+from secureai_appliance.knowledge.indexes import Chunking, Index
 from secureai_appliance.store import Store, Transaction
 
 LEASE_SECONDS = 120
@@ -180,7 +180,7 @@ def indexed(tx: Transaction, target: Index, task: Task, entries: Sequence[Entry]
                 page_count=task.extracted.page_count,
             ),
         )
-    bases.settle(tx, task.base_id)
+    indexes.settle(tx, task.base_id)
 
 
 def _failed(tx: Transaction, target: Index, task: Task, failure: Unreadable) -> None:
@@ -204,4 +204,4 @@ def _failed(tx: Transaction, target: Index, task: Task, failure: Unreadable) -> 
                 error=DocumentError(code=failure.code, message=failure.message),
             ),
         )
-    bases.settle(tx, task.base_id)
+    indexes.settle(tx, task.base_id)

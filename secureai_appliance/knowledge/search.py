@@ -18,10 +18,11 @@ from msgspec import Meta
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import ServiceUnavailable
-from secureai_appliance.knowledge import bases, embedding, index, relevance, vectors
-from secureai_appliance.knowledge.bases import BASES, Index
+from secureai_appliance.knowledge import bases, embedding, index, indexes, relevance, vectors
+from secureai_appliance.knowledge.bases import BASES
 from secureai_appliance.knowledge.fusion import DEPTH, Legs, Mode, Scored, fuse, trust
 from secureai_appliance.knowledge.index import Counts
+from secureai_appliance.knowledge.indexes import Index
 from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.knowledge.vectors import Blocks, Condition, Hit
 from secureai_appliance.store import Reader, Store
@@ -204,7 +205,7 @@ def block(index: int, passage: Result, after: int = 0) -> str:
 
 def _places(db: Reader, caller: Caller, base_ids: Sequence[str]) -> list[_Place]:
     found = dict.fromkeys(bases.find(db, caller, base_id) for base_id in base_ids)
-    return [_Place(base_id, bases.active(db, base_id)) for base_id in found]
+    return [_Place(base_id, indexes.active(db, base_id)) for base_id in found]
 
 
 def _understand(

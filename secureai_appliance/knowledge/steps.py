@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.inference.generation import Priority
 from secureai_appliance.knowledge import blobs, documents, embedding, jobs
-from secureai_appliance.knowledge.bases import Index
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.chunking import chunked
 from secureai_appliance.knowledge.documents import NewFile
 from secureai_appliance.knowledge.extract import kinds, reading, worker
 from secureai_appliance.knowledge.extract.extracted import Extracted, Limits, Unreadable
 from secureai_appliance.knowledge.index import Entry
+from secureai_appliance.knowledge.indexes import Index
 from secureai_appliance.knowledge.jobs import Task
 from secureai_appliance.knowledge.terms import terms
 from secureai_appliance.store import Store

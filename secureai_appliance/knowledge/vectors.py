@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from secureai_appliance.knowledge.bases import Index
+from secureai_appliance.knowledge.indexes import Index
 from secureai_appliance.store import Reader, Store, Transaction
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from secureai_appliance.core.errors import StartupError
-from secureai_appliance.core.paths import DataFolder, assets
+from secureai_appliance.core.paths import DataFolder, assets, flush_to_disk
 from secureai_appliance.inference.gguf import GgufInfo, read_gguf
 from secureai_appliance.models.elf import Section, read_sections
 
@@ -135,7 +135,7 @@ def _place(entry: ManifestEntry, target: Path, progress: Progress) -> None:
             _copy(source, section.size, part, entry.name, progress)
             _check(entry, part)
         part.replace(target)
-        _sync_folder(target.parent)
+        flush_to_disk(target.parent)
     except OSError as cause:
         part.unlink(missing_ok=True)
         raise StartupError(_why(entry, target, cause)) from cause
@@ -191,14 +191,6 @@ def _check(entry: ManifestEntry, part: Path) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != entry.sha256:
         raise ValueError(f"its SHA-256 is {found}, not {entry.sha256}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_placed(folder: DataFolder) -> dict[str, str]:

@@ -26,7 +26,7 @@ from secureai_appliance.core.errors import (
     UnprocessableEntity,
     ValidationError,
 )
-from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.core.paths import DataFolder, flush_to_disk
 from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.inference.gguf import GgufInfo, read_gguf
 from secureai_appliance.models import catalogue
@@ -136,7 +136,7 @@ class Importer:
             _second_name(source, target)
             if not _same(before, source.lstat()):
                 raise Conflict("The file was changed while it was imported.", constraint="changed")
-            _sync(self.folder.imported)
+            flush_to_disk(self.folder.imported)
             relative = str(target.relative_to(self.folder.models))
             with self.store.transaction() as tx:
                 row = enter(tx, relative)
@@ -239,21 +239,13 @@ def _second_name(source: Path, target: Path) -> None:
             raise
         # another file system, or one without second names
         shutil.copyfile(source, target, follow_symlinks=False)
-        _sync(target)
+        flush_to_disk(target)
 
 
 def _same(before: os.stat_result, now: os.stat_result) -> bool:
     return (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns) == (
         *(now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns),
     )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _storage_failure(cause: OSError) -> Failure:

@@ -29,7 +29,7 @@ from secureai_appliance.core.errors import (
     ValidationError,
 )
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.core.paths import DataFolder, flush_to_disk
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Store, Transaction, list_page
@@ -265,7 +265,7 @@ class Uploads:
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:
-                _sync(self.folder.uploads)
+                flush_to_disk(self.folder.uploads)
         except OSError as cause:
             raise ServiceUnavailable(
                 "The part can't be written to the data folder; the upload stands where it stood.", retry_after=60
@@ -288,11 +288,3 @@ class Uploads:
                 details: dict[str, Any] = {"size": row.size, "sha256": row.sha256}
                 audit.record(tx, caller.actor, action, "upload", row.id, details=details)
             return find(tx, caller, row.id)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

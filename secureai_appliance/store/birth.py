@@ -9,8 +9,9 @@ import apsw
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import StartupError
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.paths import flush_to_disk
 from secureai_appliance.store import migrations
-from secureai_appliance.store.connection import PAGE_SIZE, Options, create_file, open_writer, sync_folder
+from secureai_appliance.store.connection import PAGE_SIZE, Options, create_file, open_writer
 
 
 def give_birth(path: Path, options: Options, clock: Clock) -> None:
@@ -38,7 +39,7 @@ def give_birth(path: Path, options: Options, clock: Clock) -> None:
     finally:
         connection.close()
     newborn.replace(path)
-    sync_folder(path.parent)
+    flush_to_disk(path.parent)
 
 
 def _settle_for_life(connection: apsw.Connection) -> None:

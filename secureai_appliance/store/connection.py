@@ -105,15 +105,6 @@ def keep_private(path: Path) -> None:
         path.chmod(0o600)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @dataclass(frozen=True)
 class Identity:
     """What a file says of itself."""

@@ -12,7 +12,7 @@ from secureai_appliance import knowledge_commands
 from secureai_appliance.cli import cli
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.core.ids import random_text
-from secureai_appliance.knowledge import bases, documents
+from secureai_appliance.knowledge import documents, indexes
 from secureai_appliance.models import uploads
 from tests.support.documents import encrypted_pdf
 from tests.support.knowledge import settled, upload_file
@@ -91,7 +91,7 @@ def test_document_and_upload_change_places_together_or_not_at_all(
             return int(db.value(query))
 
     upload, before = whole_upload(api, b"\x89PNG" * 700_000, key=key), lost()
-    for module, name in ((documents, "get"), (bases, "enqueue"), (uploads, "remove")):
+    for module, name in ((documents, "get"), (indexes, "enqueue"), (uploads, "remove")):
         with monkeypatch.context() as broken:
             broken.setattr(module, name, fail)
             assert api.ask("POST", f"{base}/documents", {"upload_id": upload}, key=key).status == 503

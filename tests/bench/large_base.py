@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from secureai_appliance.inference.embedder import Embedder
-from secureai_appliance.knowledge import bases, index
+from secureai_appliance.knowledge import index, indexes
 from secureai_appliance.knowledge import vectors as leg
 from secureai_appliance.knowledge.index import Entry
 from secureai_appliance.knowledge.terms import query_terms, terms
@@ -80,7 +80,7 @@ def fill(api: Running, base_id: str, vectors: Vectors, texts: list[str]) -> None
                 " chunk_count, created_at, updated_at) VALUES (?, ?, ?, 'text/plain', 1, ?, ?, 'indexed', ?, 0, 0)",
                 *(document, base_id, document, document, blob, len(entries)),
             )
-            index.put(tx, bases.active(tx, base_id), document, entries)
+            index.put(tx, indexes.active(tx, base_id), document, entries)
 
 
 def recall(
@@ -92,7 +92,7 @@ def recall(
         exact = set(np.argsort(-(vectors @ query))[:10].tolist())
         begun = time.monotonic()
         with api.appliance.store.read() as db:
-            now = bases.active(db, base_id)
+            now = indexes.active(db, base_id)
             hits = leg.nearest(db, now, query, count=10, candidates=candidates)
             times.append(time.monotonic() - begun)
             first = db.value("SELECT MIN(row_id) FROM chunks WHERE index_id = ?", now.row_id)
@@ -105,7 +105,7 @@ def keyword(api: Running, base_id: str, texts: list[str]) -> float:
     for text in texts:
         begun = time.monotonic()
         with api.appliance.store.read() as db:
-            index.matching(db, bases.active(db, base_id), query_terms(text), 100)
+            index.matching(db, indexes.active(db, base_id), query_terms(text), 100)
         times.append(time.monotonic() - begun)
     return statistics.median(times) * 1000
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from secureai_appliance.accounts import users
-from secureai_appliance.knowledge import bases, index
+from secureai_appliance.knowledge import index, indexes
 from secureai_appliance.knowledge.index import Counts, Entry
 from secureai_appliance.store import Store
 
 
 @pytest.fixture
-def found(store: Store) -> bases.Index:
+def found(store: Store) -> indexes.Index:
     """An index in which `everywhere` stands in each chunk and `rare` in one."""
     with store.transaction() as tx:
         owner = users.create(tx, email="a@example.test", name="A", role="user").id
@@ -21,26 +21,26 @@ def found(store: Store) -> bases.Index:
             " VALUES ('kb-1', ?, 'a', 'a', '', 'private', 0, 0)",
             owner,
         )
-        bases._add_index(tx, "kb-1", "active", "m", bases.Chunking())
-        made = bases.active(tx, "kb-1")
+        indexes.add(tx, "kb-1", "active", "m", indexes.Chunking())
+        made = indexes.active(tx, "kb-1")
     put(store, made, *["everywhere and often"] * 40, "everywhere and rare", "everywhere rare often")
     return made
 
 
-def put(store: Store, into: bases.Index, *texts: str) -> None:
+def put(store: Store, into: indexes.Index, *texts: str) -> None:
     with store.transaction() as tx:
         for text in texts:
             entry = Entry(text, 0, len(text), None, "", text, np.ones(8, np.float32))
             index.put(tx, into, f"doc-{tx.value('SELECT COUNT(*) FROM chunks')}", [entry])
 
 
-def hits(store: Store, within: bases.Index, *words: str, kept: Counts | None = None) -> int:
+def hits(store: Store, within: indexes.Index, *words: str, kept: Counts | None = None) -> int:
     with store.read() as db:
         return len(index.matching(db, within, [[word] for word in words], 100, kept=kept))
 
 
 def test_words_that_stand_everywhere_are_not_looked_for_beside_rare_ones(
-    store: Store, found: bases.Index, monkeypatch: pytest.MonkeyPatch
+    store: Store, found: indexes.Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert hits(store, found, "everywhere", "rare") == 42
     monkeypatch.setattr(index, "_MOST_RANKED", 10)
@@ -51,7 +51,7 @@ def test_words_that_stand_everywhere_are_not_looked_for_beside_rare_ones(
 
 
 def test_what_is_known_of_frequent_words_is_counted_again_in_an_index_twice_as_large(
-    store: Store, found: bases.Index, monkeypatch: pytest.MonkeyPatch
+    store: Store, found: indexes.Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "_MOST_RANKED", 30)
     monkeypatch.setattr(index, "_FREQUENT", 20)

@@ -10,10 +10,11 @@ from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.inference.embedder import Embedder
-from secureai_appliance.knowledge import bases, blobs, documents, embedding, index
-from secureai_appliance.knowledge.bases import Chunking, KnowledgeCreate, KnowledgePatch
+from secureai_appliance.knowledge import bases, blobs, documents, embedding, index, indexes
+from secureai_appliance.knowledge.bases import KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import Document, NewFile
+from secureai_appliance.knowledge.indexes import Chunking
 from secureai_appliance.knowledge.ingest import Ingest
 from secureai_appliance.knowledge.jobs import LEASE_SECONDS, MOST_ATTEMPTS
 from secureai_appliance.store import ListQuery, Store
@@ -83,7 +84,7 @@ def shown(store: Store, owner: Caller, document: str) -> Document:
 def counts(store: Store, base: str) -> tuple[int, int, int, int]:
     """Chunks, their vectors, signs and words, in the index that is searched."""
     with store.read() as db:
-        now = bases.active(db, base)
+        now = indexes.active(db, base)
         signs = db.value("SELECT COALESCE(SUM(size - dead), 0) FROM vector_blocks WHERE index_id = ?", now.row_id)
         return (
             db.value("SELECT COUNT(*) FROM chunks WHERE index_id = ?", now.row_id),
@@ -92,7 +93,7 @@ def counts(store: Store, base: str) -> tuple[int, int, int, int]:
                 now.row_id,
             ),
             signs,
-            db.value(f"SELECT COUNT(*) FROM {bases.terms_table(now.row_id)}"),
+            db.value(f"SELECT COUNT(*) FROM {indexes.terms_table(now.row_id)}"),
         )
 
 
@@ -209,10 +210,10 @@ def test_a_rebuilt_index_takes_over_when_the_last_document_is_in_it(
     while ingest.work():
         pass
     with store.read() as db:
-        old = bases.active(db, base).row_id
+        old = indexes.active(db, base).row_id
     with store.transaction() as tx:
         bases.patch(tx, owner, base, KnowledgePatch(chunking=Chunking(size=48, overlap=0)))
-        assert bases.active(tx, base).row_id == old
+        assert indexes.active(tx, base).row_id == old
     before = counts(store, base)
     while ingest.work():
         with store.read() as db:

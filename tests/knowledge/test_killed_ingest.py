@@ -13,7 +13,7 @@ import pytest
 
 from secureai_appliance.accounts import users
 from secureai_appliance.core.clock import SystemClock
-from secureai_appliance.knowledge import bases, documents
+from secureai_appliance.knowledge import bases, documents, indexes
 from secureai_appliance.knowledge.bases import KnowledgeCreate
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import NewFile
@@ -91,14 +91,14 @@ def found(folder: Path) -> tuple[Chunks, dict[str, int], int]:
 
 def _found(store: Store) -> tuple[Chunks, dict[str, int], int]:
     with store.read() as db:
-        now = bases.active(db, db.value("SELECT id FROM knowledge_bases"))
+        now = indexes.active(db, db.value("SELECT id FROM knowledge_bases"))
         chunks = db.all(
             "SELECT filename, position, text FROM chunks JOIN documents ON documents.id = document_id"
             " WHERE index_id = ? ORDER BY filename, position",
             now.row_id,
         )
         shown = dict(db.all("SELECT filename, chunk_count FROM documents"))
-        words = db.value(f"SELECT COUNT(*) FROM {bases.terms_table(now.row_id)}")
+        words = db.value(f"SELECT COUNT(*) FROM {indexes.terms_table(now.row_id)}")
         signs = db.value("SELECT COALESCE(SUM(size - dead), 0) FROM vector_blocks WHERE index_id = ?", now.row_id)
         vectors = db.value("SELECT COUNT(*) FROM chunk_vectors")
     assert words == signs == vectors == len(chunks)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from secureai_appliance.accounts import users
-from secureai_appliance.knowledge import bases, index, vectors
-from secureai_appliance.knowledge.bases import Chunking, Index
+from secureai_appliance.knowledge import index, indexes, vectors
 from secureai_appliance.knowledge.index import Entry
+from secureai_appliance.knowledge.indexes import Chunking, Index
 from secureai_appliance.store import Store, upkeep
 
 RANDOM = np.random.default_rng(3)
@@ -30,13 +30,13 @@ def make_base(store: Store, owner: str, number: int) -> str:
             " VALUES (?, ?, ?, ?, '', 'private', 0, 0)",
             *(base_id, owner, base_id, base_id),
         )
-        bases._add_index(tx, base_id, "active", "m", Chunking())
+        indexes.add(tx, base_id, "active", "m", Chunking())
     return base_id
 
 
 def active(store: Store, base_id: str) -> Index:
     with store.read() as db:
-        return bases.active(db, base_id)
+        return indexes.active(db, base_id)
 
 
 def put(store: Store, into: Index, document: str, made: list[Entry]) -> None:

@@ -14,7 +14,7 @@ import sqlite_vec
 from numpy.typing import NDArray
 
 from secureai_appliance.knowledge import vectors
-from secureai_appliance.knowledge.bases import Chunking, Index
+from secureai_appliance.knowledge.indexes import Chunking, Index
 from secureai_appliance.store import Reader, Store
 from tests.support.clock import FakeClock
 from tests.support.release_schema import SCHEMAS

@@ -40,7 +40,7 @@ probe = hold if moment == "probing" else lambda path, kind: None
 if moment == "copying":
     importing._second_name = copy_half
 if moment == "named":
-    importing._sync = hold
+    importing.flush_to_disk = hold
 if moment == "entered":
     unlink = pathlib.Path.unlink
     pathlib.Path.unlink = lambda path, **how: hold() if path.parent == folder.import_ else unlink(path, **how)

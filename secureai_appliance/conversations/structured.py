@@ -7,6 +7,8 @@ does not end as an answer.
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from secureai_appliance.inference.grammar import Grammar
 
 Check = Callable[[Any], None]
+
+MOST_SECONDS_OF_A_CHECK = 2.0
+"""Of computing: references that fan out, and long lists, could keep it busy for years."""
 
 _SCHEMA_FIELD = "response_format.json_schema.schema"
 
@@ -143,10 +148,16 @@ def refused(refusal: UnsupportedSchema, field: str) -> UnprocessableEntity:
 
 
 def check_of(schema: Any) -> Check:
-    """A check that raises ValueError for a value that `schema` doesn't allow."""
+    """A check that raises ValueError for a value that `schema` doesn't allow, or that can't be told in short time."""
 
     def check(value: Any) -> None:
-        error = next(_validator_class()(schema).iter_errors(value), None)
+        from referencing.exceptions import Unresolvable
+
+        _bound.until = time.thread_time() + MOST_SECONDS_OF_A_CHECK
+        try:
+            error = next(_validator_class()(schema).iter_errors(value), None)
+        except Unresolvable as cause:
+            raise ValueError("The schema refers to a place that it does not have.") from cause
         if error is not None:
             raise ValueError(error.message)
 
@@ -158,6 +169,9 @@ def _require_object(value: Any) -> None:
         raise ValueError("no object")
 
 
+_bound = threading.local()
+
+
 @cache
 def _validator_class() -> Any:
     from jsonschema import Draft202012Validator, ValidationError, validators
@@ -167,4 +181,34 @@ def _validator_class() -> Any:
         if isinstance(value, str) and not patterns.matches(patterns.read(wanted), value):
             yield ValidationError("The text does not match the pattern.")
 
-    return validators.extend(Draft202012Validator, {"pattern": pattern})
+    def unique_items(_: Any, wanted: bool, value: Any, __: Any) -> Iterator[Any]:
+        # the library compares each with each
+        if wanted and isinstance(value, list) and len({_canonical(item) for item in value}) < len(value):
+            yield ValidationError("The list has something twice.")
+
+    keywords = {**Draft202012Validator.VALIDATORS, "pattern": pattern, "uniqueItems": unique_items}
+    return validators.extend(Draft202012Validator, {name: _in_time(check) for name, check in keywords.items()})
+
+
+def _in_time(check: Callable[..., Iterator[Any] | None]) -> Callable[..., Iterator[Any]]:
+    """A keyword's check that raises ValueError when all of them together have taken too long."""
+
+    def bounded(*given: Any) -> Iterator[Any]:
+        if time.thread_time() > _bound.until:
+            raise ValueError("The check takes too long.")
+        yield from check(*given) or ()
+
+    return bounded
+
+
+def _canonical(value: Any) -> str:
+    """The same text for what JSON Schema calls equal, another for what it doesn't."""
+    return json.dumps(_whole(value), sort_keys=True)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return {name: _whole(item) for name, item in value.items()} if isinstance(value, dict) else value

@@ -18,6 +18,7 @@ BUILTINS: tuple[str, ...] = get_args(BuiltinName)
 
 _LONGEST = 500
 _MOST_BITS = 8192
+_MOST_PLACES = 2500  # more digits than any value has
 _SPELLINGS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "^": "**"})
 
 Number = int | float
@@ -84,6 +85,13 @@ def _power(base: Number, exponent: Number) -> Number:
     return result
 
 
+def _round(value: Number, places: int = 0) -> Number:
+    """Python makes 10 to the number of places first: a few digits of it would stop the whole process for hours."""
+    if abs(places) > _MOST_PLACES:
+        raise ToolFailure("invalid_expression", f"A value is rounded to at most {_MOST_PLACES} places.")
+    return round(value, places) if places else round(value)
+
+
 _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -97,7 +105,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Number], Number]] = {ast.UAdd: operato
 _NAMES: dict[str, Number] = {"pi": math.pi, "e": math.e}
 _FUNCTIONS: dict[str, Callable[..., Number]] = {
     **{"sqrt": math.sqrt, "exp": math.exp, "log": math.log, "log10": math.log10, "sin": math.sin, "cos": math.cos},
-    **{"tan": math.tan, "floor": math.floor, "ceil": math.ceil, "abs": abs, "round": round, "min": min, "max": max},
+    **{"tan": math.tan, "floor": math.floor, "ceil": math.ceil, "abs": abs, "round": _round, "min": min, "max": max},
 }
 
 

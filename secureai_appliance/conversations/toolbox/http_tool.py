@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,14 @@ from secureai_appliance.conversations.toolbox.failures import ToolFailure
 
 _PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]{0,63})\}")
 _IN_BODY = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]{0,63})\s*\}\}")
+_CHARSET = re.compile(r';\s*charset="?([A-Za-z0-9._:-]{1,40})"?', re.ASCII | re.IGNORECASE)
+_CHARSETS = frozenset(
+    {
+        *("utf-8", "ascii", "iso8859-1", "iso8859-2", "iso8859-5", "iso8859-7", "iso8859-9", "iso8859-15", "utf-16"),
+        *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "koi8-r", "shift_jis", "cp932", "euc_jp", "euc_kr"),
+        *("gb2312", "gbk", "gb18030", "big5"),
+    }
+)
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/problem+json")
 _SHOWN_OF_ERROR = 500
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})
@@ -57,16 +66,30 @@ def prepare(method: str, url: str, template: Any, arguments: Mapping[str, Any]) 
 
 def read(status: int, headers: Mapping[str, str], body: bytes) -> str:
     """What the server said, as text. Raises ToolFailure for an error, a redirect, and what is no text."""
-    text = body.decode("utf-8", "replace")
+    text = body.decode(_charset(headers.get("content-type", "")), "replace")
     if 300 <= status < 400:
         raise ToolFailure("redirect", f"The server answered {status}: redirects are not followed.")
     kind = headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
     if status >= 400:
         said = f": {text[:_SHOWN_OF_ERROR]}" if _is_text(kind) and text.strip() else "."
         raise ToolFailure("server_error" if status >= 500 else "refused", f"The server answered {status}{said}")
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if body and coding not in {"", "identity"}:
+        raise ToolFailure("not_text", "The server answered in a content coding, which it was asked not to do.")
     if body and not _is_text(kind):
         raise ToolFailure("not_text", "The server answered something that is no text.")
     return text
+
+
+def _charset(content_type: str) -> str:
+    """The charset that the server names; UTF-8 where it names none, or one that is no text's."""
+    found = _CHARSET.search(content_type)
+    try:
+        known = codecs.lookup(found[1]) if found is not None else None
+    except LookupError:
+        return "utf-8"
+    # Python has others that make no text of bytes
+    return known.name if known is not None and known.name in _CHARSETS else "utf-8"
 
 
 def _is_text(kind: str) -> bool:

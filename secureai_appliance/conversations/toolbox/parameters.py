@@ -22,6 +22,8 @@ def check_schema(schema: dict[str, Any], field: str) -> None:
     More is taken than can be enforced while a model writes: what is not enforced is checked before the call.
     """
     from jsonschema import Draft202012Validator, SchemaError
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
 
     if len(json.dumps(schema)) > _MOST_BYTES:
         raise _refused(field, "The schema has more than 64 KB.", "max_length")
@@ -31,13 +33,25 @@ def check_schema(schema: dict[str, Any], field: str) -> None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as cause:
         raise _refused(field, "This is no JSON schema.", "json_schema") from cause
+    resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
     for keyword, value in _keywords(schema):
         if keyword in _REFUSED:
             raise _refused(field, f"The keyword '{keyword}' is not taken in a tool's schema.", "supported")
         if keyword == "$ref" and not str(value).startswith("#"):
             raise _refused(field, "A '$ref' may only lead to a place in the same schema.", "supported")
+        if keyword == "$ref" and not _leads_somewhere(resolver, str(value)):
+            raise _refused(field, "A '$ref' leads to a place that the schema does not have.", "reference")
         if keyword == "pattern" and not is_readable(value):
             raise _refused(field, "A 'pattern' can't be checked in bounded time.", "supported")
+
+
+def _leads_somewhere(resolver: Any, reference: str) -> bool:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return isinstance(resolver.lookup(reference).contents, dict | bool)
+    except (Unresolvable, ValueError, TypeError, LookupError):
+        return False
 
 
 def is_readable(pattern: object) -> bool:

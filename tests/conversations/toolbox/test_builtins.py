@@ -19,6 +19,9 @@ from tests.support.clock import FakeClock
         ("-3 × 4 ÷ 2 − 1", "-7"),
         ("sqrt(16) + max(1, 2, 3)", "7"),
         ("round(pi, 2)", "3.14"),
+        ("round(1250, -2)", "1200"),
+        ("round(2.7)", "3"),
+        ("round(2.7, 0)", "3"),
         (" 1e3 ", "1000"),
     ],
 )
@@ -33,6 +36,7 @@ def test_arithmetic_is_computed(expression: str, value: str) -> None:
         *("__import__('os')", "open('x')", "().__class__", "abs.__self__", "sqrt(x=4)", "lambda: 1", "max([1])"),
         *("9 ** 9 ** 9", "10 ** 1000000", "2.0 ** 100000", "1 / 0", "1 % 0", "sqrt(-1)", "(-8) ** 0.5", "log(0)"),
         *("1e308 * 10", "(" * 300 + ")" * 300, "-" * 499 + "1", "1" * 501, "9" * 400 + "**9", "f'{1}'"),
+        *("round(5, -10**9)", "round(5, -10**2000)", "round(5, 10**9)", "round(5, 1.5)", "round(2.5, -2501)"),
     ],
 )
 def test_anything_else_is_refused_and_ends_at_once(expression: str) -> None:

@@ -56,3 +56,26 @@ def test_text_is_read_whatever_bytes_are_in_it() -> None:
     assert http_tool.read(200, {"content-type": "application/vnd.parts+json; x=y"}, b'{"a":1}') == '{"a":1}'
     assert http_tool.read(200, {}, b"\xff ok") == "\ufffd ok"
     assert http_tool.read(204, {"content-type": "image/png"}, b"") == ""
+
+
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [
+        ("iso-8859-1", b"Bremsbel\xe4ge"),
+        ('"Windows-1252"', b"Bremsbel\xe4ge"),
+        ("utf-8", "Bremsbeläge".encode()),
+        ("nonsense", "Bremsbeläge".encode()),
+        ("hex", "Bremsbeläge".encode()),
+        ("unicode_escape", "Bremsbeläge".encode()),
+    ],
+)
+def test_the_charset_that_a_server_names_counts(charset: str, body: bytes) -> None:
+    assert http_tool.read(200, {"content-type": f"text/plain; charset={charset}"}, body) == "Bremsbeläge"
+
+
+def test_an_answer_in_a_coding_that_nobody_asked_for_is_no_text() -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    with pytest.raises(ToolFailure, match="coding"):
+        http_tool.read(200, headers, b"\x1f\x8b\x08\x00")
+    assert http_tool.read(204, headers, b"") == ""
+    assert http_tool.read(200, {**headers, "content-encoding": "identity"}, b"{}") == "{}"

@@ -18,14 +18,11 @@ from secureai_appliance.accounts.oauth import clients
 from secureai_appliance.accounts.oauth.protocol import (
     ANY_METHOD,
     WITH_SECRET,
-    Answered,
-    Asked,
-    OAuthRequest,
     OAuthServer,
-    check,
     granted,
     refused,
 )
+from secureai_appliance.accounts.oauth.requests import Answered, Asked, OAuthRequest, check
 from secureai_appliance.accounts.permissions import PERMISSIONS
 from secureai_appliance.core.errors import PermissionDenied
 from secureai_appliance.store import Reader, Transaction

@@ -1,19 +1,17 @@
 """Authlib's server on our tables: one object per request, inside that request's transaction.
 
 Authlib decides what the standards ask for; the classes here tell it what we keep. All of them are given what
-`OAuthRequest` let through: text that can stand in an answer.
+`requests.check` let through: text that can stand in an answer.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from authlib.common.urls import add_params_to_uri
-from authlib.oauth2.rfc6749 import AuthorizationServer, OAuth2Error, OAuth2Request, grants
+from authlib.oauth2.rfc6749 import AuthorizationServer, OAuth2Error, grants
 from authlib.oauth2.rfc6749.errors import (
     InvalidClientError,
     InvalidGrantError,
@@ -21,7 +19,6 @@ from authlib.oauth2.rfc6749.errors import (
     InvalidScopeError,
     UnauthorizedClientError,
 )
-from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
@@ -34,6 +31,7 @@ from secureai_appliance.accounts.oauth import grants as families
 from secureai_appliance.accounts.oauth.clients import Registered
 from secureai_appliance.accounts.oauth.codes import Code
 from secureai_appliance.accounts.oauth.devices import Device
+from secureai_appliance.accounts.oauth.requests import Answered, Asked, OAuthRequest
 from secureai_appliance.accounts.oauth.tokens import Token
 from secureai_appliance.core.ids import new_secret
 from secureai_appliance.governance import audit
@@ -53,55 +51,6 @@ _KINDS: dict[str, families.Kind] = {
     DEVICE_CODE_GRANT_TYPE: "device",
     "client_credentials": "client",
 }
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a client or a browser sent to one of the endpoints."""
-
-    fields: Mapping[str, str]
-    issuer: str
-    authorization: str | None = None
-    """The header."""
-    ip: str | None = None
-    method: str = "POST"
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What an endpoint answers: JSON (`body`), or a redirect (`location`)."""
-
-    status: int
-    body: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    location: str | None = None
-
-
-class OAuthRequest(OAuth2Request):  # type: ignore[misc]
-    """A request as Authlib reads it."""
-
-    def __init__(self, asked: Asked) -> None:
-        # which transport is safe enough was decided before, by the address that the administrator set
-        super().__init__(asked.method, "https://localhost/", headers={"Authorization": asked.authorization})
-        self.payload = BasicOAuth2Payload(dict(asked.fields))
-
-    @property
-    def form(self) -> dict[str, str]:
-        fields: dict[str, str] = self.payload.data
-        return fields
-
-    @property
-    def args(self) -> dict[str, str]:
-        return self.form
-
-
-def check(asked: Asked) -> None:
-    """Refuse what no parameter may hold, and Authlib would put into a message (RFC 6749, appendix A)."""
-    for name, value in asked.fields.items():
-        strange = not (value.isascii() and value.isprintable()) or (name != "state" and re.search(r'["\\]', value))
-        if strange:
-            shown = name if name.isidentifier() and name.isascii() else "?"
-            raise InvalidRequestError(f"The parameter '{shown}' holds characters that it can't hold.")
 
 
 class OAuthServer(AuthorizationServer):  # type: ignore[misc]

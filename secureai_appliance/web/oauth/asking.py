@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from secureai_appliance.accounts.oauth.endpoints import check_transport
-from secureai_appliance.accounts.oauth.protocol import Answered, Asked
+from secureai_appliance.accounts.oauth.requests import Answered, Asked
 from secureai_appliance.web.addresses import public_url
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.policies import PAGE_POLICY

@@ -6,7 +6,7 @@ import msgspec
 
 from secureai_appliance.accounts.oauth import endpoints
 from secureai_appliance.accounts.oauth.endpoints import Consent, Refusal
-from secureai_appliance.accounts.oauth.protocol import Answered, Asked
+from secureai_appliance.accounts.oauth.requests import Answered, Asked
 from secureai_appliance.accounts.permissions import PERMISSIONS
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.oauth.asking import answer, asked, policy_for

@@ -7,7 +7,7 @@ from http.client import OK
 import msgspec
 
 from secureai_appliance.accounts.oauth import endpoints
-from secureai_appliance.accounts.oauth.protocol import Answered
+from secureai_appliance.accounts.oauth.requests import Answered
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.oauth.asking import answer, asked, issuer
 from secureai_appliance.web.request import Request

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,7 +22,6 @@ OWNED = (Owned("shares", "user_id", "delete"),)
 Visibility = Literal["private", "shared", "everyone"]
 Access = Literal["read", "write"]
 
-VISIBILITIES: tuple[str, ...] = get_args(Visibility)
 MOST_SHARES = 200
 
 

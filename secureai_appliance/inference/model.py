@@ -35,11 +35,6 @@ class LoadedModel:
             raise LoadFailure(f"The model can't be loaded: {_reason(path)}")
 
     @property
-    def trained_context(self) -> int:
-        """The context that the model was trained for, in tokens."""
-        return int(self.library.api.llama_model_n_ctx_train(self.pointer))
-
-    @property
     def embedding_length(self) -> int:
         return int(self.library.api.llama_model_n_embd_out(self.pointer))
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.5
 _LONGEST_WAIT = 120
-_QUERY_TOKENS = 510
 SPECIAL_TOKENS = 2
 """That the model itself puts around a text."""
 

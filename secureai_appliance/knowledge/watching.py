@@ -246,8 +246,10 @@ class _Look:
         """Say once what is wrong with a file."""
         if known.error == code:
             return
-        log.warning("%s in the folder %s is left out: %s", known.path, self._path, message)
         with self._store.transaction() as tx:
+            if self._is_given_up(tx):
+                return
+            log.warning("%s in the folder %s is left out: %s", known.path, self._path, message)
             tx.run(
                 "UPDATE folder_files SET state = ?, error_code = ?, error_message = ? WHERE base_id = ? AND path = ?",
                 *(_REFUSED, code, message, self._base_id, known.path),

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 # the bytes go with the next sweep
 OWNED = (Owned("uploads", "user_id", "delete"),)
 MAX_PART = 8 * 1024 * 1024
+"""Bytes."""
 LIFETIME = 24 * 3600
 _SPARE = 256 * 1024 * 1024
 """Bytes that an upload leaves free on the disk: the database has to be written."""

@@ -57,7 +57,7 @@ from secureai_appliance.knowledge.traces import StoredTrace
 from secureai_appliance.models.catalogue import Model, ModelPage
 from secureai_appliance.models.changes import ModelPatch
 from secureai_appliance.models.importing import ModelImport
-from secureai_appliance.models.uploads import Upload, UploadCreate
+from secureai_appliance.models.uploads import MAX_PART, Upload, UploadCreate
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import docs, health, openapi, static
 from secureai_appliance.web.admin import account, sign_in, welcome
@@ -142,7 +142,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/uploads", uploads.index, "knowledge:write", "The caller's uploads", "Uploads", or_access="models:write", query=ListQuery, answer=Page[Upload]),
         Route("POST", "/api/v1/uploads", uploads.create, "knowledge:write", "Begin to upload a large file in parts", "Uploads", or_access="models:write", body=UploadCreate, example={"filename": "Llama-3.2-3B-Instruct-Q4_K_M.gguf", "size": 2019377696, "sha256": "0" * 64}, answer=Upload, status=201, writes=True, errors=(409, 413)),
         Route("GET", "/api/v1/uploads/{id}", uploads.show, "knowledge:write", "One upload; its offset also in `Upload-Offset`", "Uploads", or_access="models:write", answer=Upload, errors=(404,)),
-        Route("PATCH", "/api/v1/uploads/{id}", uploads.append, "knowledge:write", "Add a part at `Upload-Offset`", "Uploads", or_access="models:write", raw=PART, answer=Upload, max_body=8 * MB, errors=(404, 409, 412, 413, 415, 422)),
+        Route("PATCH", "/api/v1/uploads/{id}", uploads.append, "knowledge:write", "Add a part at `Upload-Offset`", "Uploads", or_access="models:write", raw=PART, answer=Upload, max_body=MAX_PART, errors=(404, 409, 412, 413, 415, 422)),
         Route("DELETE", "/api/v1/uploads/{id}", uploads.delete, "knowledge:write", "Give an upload up", "Uploads", or_access="models:write", status=204, errors=(404, 412)),
         Route("PATCH", "/api/v1/models/{id}", models.update, "models:write", "Change a model's aliases, pin and settings", "Models", body=ModelPatch, example={"aliases": {"add": ["gpt-5"]}, "pinned": True}, answer=Model, writes=True, errors=(404, 409, 412, 422)),
         Route("DELETE", "/api/v1/models/{id}", models.delete, "models:write", "Remove an imported model and its file", "Models", status=204, errors=(404, 409, 412, 422)),

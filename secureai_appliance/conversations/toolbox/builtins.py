@@ -7,14 +7,13 @@ import math
 import operator
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.core.clock import Clock
 
 BuiltinName = Literal["calculator", "current_time", "knowledge_search"]
-BUILTINS: tuple[str, ...] = get_args(BuiltinName)
 
 _LONGEST = 500
 _MOST_BITS = 8192

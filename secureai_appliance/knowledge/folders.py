@@ -93,10 +93,13 @@ _FILES: ListSpec[FolderFile] = ListSpec(
 
 
 def find(db: Reader, caller: Caller, base_id: str) -> Folder | None:
-    """The folder of a base that the caller may read. Raises NotFound for the base."""
+    """The folder of a base that the caller may change: a path of the server is for nobody else to see.
+
+    Raises NotFound for the base, PermissionDenied.
+    """
     row = db.one(
         f"SELECT {_COLUMNS} FROM knowledge_folders WHERE base_id = ?",  # noqa: S608 (constant)
-        bases.find(db, caller, base_id),
+        bases.find(db, caller, base_id, "write"),
     )
     return None if row is None else _shown(row)
 
@@ -110,7 +113,7 @@ def get(db: Reader, caller: Caller, base_id: str) -> Folder:
 
 
 def files(db: Reader, caller: Caller, base_id: str, query: FolderFileQuery) -> Page[FolderFile]:
-    """What was found in a base's folder. Raises NotFound."""
+    """What was found in a base's folder. Raises NotFound, PermissionDenied."""
     where, params = "folder_files.base_id = ?", [get(db, caller, base_id).knowledge_base_id]
     if query.status is not None:
         where += f" AND {_STATUS} = ?"
@@ -142,7 +145,6 @@ def put(tx: Transaction, caller: Caller, base_id: str, body: FolderPut, allowed:
 def delete(tx: Transaction, caller: Caller, base_id: str) -> None:
     """Follow the folder no more; the documents that came from it stay. Raises NotFound, PermissionDenied."""
     folder = get(tx, caller, base_id)
-    bases.find(tx, caller, folder.knowledge_base_id, "write")
     tx.run("DELETE FROM knowledge_folders WHERE base_id = ?", folder.knowledge_base_id)
     details: audit.Details = {"path": folder.path}
     audit.record(

@@ -73,6 +73,18 @@ def test_a_folder_is_followed_and_what_is_in_it_found(api: Running, base: str, f
     assert api.ask("GET", f"{base}/documents").json["total"] == 2
 
 
+def test_who_may_only_read_a_base_is_not_told_a_path_of_the_server(api: Running, base: str, folder: Path) -> None:
+    reader = api.make_user(f"{random_text(8)}@folders.example")
+    share = {"user_id": api.ask("GET", "/api/v1/me", key=reader).json["id"], "access": "read"}
+    assert api.ask("PATCH", base, {"visibility": "shared", "shares": [share]}).status == 200
+    assert api.ask("PUT", f"{base}/folder", {"path": str(folder)}).status == 200
+    assert api.ask("GET", base, key=reader).status == 200
+    for path in ("/folder", "/folder/files"):
+        answer = api.ask("GET", f"{base}{path}", key=reader)
+        assert answer.status == 403
+        assert str(folder) not in answer.body.decode()
+
+
 @pytest.mark.parametrize("path", ["/etc", "relative", "{folder}/none", "{data}", "{folder}/../../..", "{folder}/../up"])
 def test_a_folder_that_is_not_allowed_is_422(api: Running, base: str, folder: Path, path: str) -> None:
     (folder.parent / "up").symlink_to("/")

@@ -158,7 +158,7 @@ class Configs:
         if setting.secret and value == MASK:
             return
         checked = _checked(setting, value)
-        if checked == self.get(tx, setting.key).value:
+        if not setting.secret and checked == self._value(setting, self._stored(tx)):
             return  # as it is already: nothing changes, and nothing is recorded
         stored: Any = checked
         if setting.secret:

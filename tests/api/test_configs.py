@@ -59,6 +59,25 @@ def test_many_are_changed_at_once_and_an_export_is_imported(api: Running) -> Non
     assert api.ask("GET", ONE).json["value"] == before["values"][KEY]
 
 
+def test_an_import_of_what_is_there_already_changes_and_records_nothing(api: Running) -> None:
+    tiers = {"free": {"requests_per_minute": 11}}
+    api.ask("PUT", "/api/v1/configs/limits.tiers", {"value": tiers})
+    known = api.ask("GET", "/api/v1/auditlogs?action=config.changed").json["total"]
+    before = api.ask("GET", "/api/v1/configs/export").json
+    for _ in range(2):
+        imported = api.ask("POST", "/api/v1/configs/import", before)
+        assert imported.status == 200
+        assert imported.json == before
+        assert api.ask("PUT", "/api/v1/configs/limits.tiers", {"value": tiers}).status == 200
+    assert api.ask("GET", "/api/v1/auditlogs?action=config.changed").json["total"] == known
+    assert api.ask("DELETE", "/api/v1/configs/limits.tiers").status == 204
+
+
+@pytest.mark.parametrize("host", ["*", "*.example.org", "http://parts.example.org", "a b", "x:99999", "x/y", "u@x"])
+def test_tools_are_allowed_hosts_and_nothing_that_looks_like_one(api: Running, host: str) -> None:
+    assert api.ask("PUT", "/api/v1/configs/tools.allowed_hosts", {"value": [host]}).status == 400
+
+
 def test_a_stale_if_match_changes_no_setting(api: Running) -> None:
     tag = {"If-Match": api.ask("GET", ONE).headers["etag"]}
     every = {"If-Match": api.ask("GET", "/api/v1/configs/export").headers["etag"]}

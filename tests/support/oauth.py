@@ -105,3 +105,23 @@ def register(api: Running, **changes: Any) -> OAuthClient:
     answer = api.ask("POST", "/api/v1/oauth/clients", body)
     assert answer.status == 201, answer.body
     return OAuthClient(api, answer.json["id"], answer.json["client_secret"], (body["redirect_uris"] or [""])[0])
+
+
+def works(api: Running, token: str) -> bool:
+    return api.ask("GET", "/api/v1/me", key=token).status == 200
+
+
+def refused(answer: Response, error: str, status: int = 400) -> None:
+    """An error in OAuth's shape."""
+    assert (answer.status, answer.json["error"]) == (status, error), answer.body
+    assert set(answer.json) <= {"error", "error_description", "error_uri"}
+    assert answer.headers["cache-control"] == "no-store"
+    assert "x-request-id" in answer.headers
+
+
+def audited(api: Running, action: str, target: str | None = None) -> list[Any]:
+    with api.appliance.store.read() as db:
+        return db.all(
+            "SELECT actor_id, target_id FROM audit_log WHERE action = ? AND (? IS NULL OR target_id = ?)",
+            *(action, target, target),
+        )

@@ -13,6 +13,7 @@ from secureai_appliance.accounts.permissions import Permissions, PermissionsPatc
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict, NotFound, ValidationError
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.lines import is_line
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, UniqueViolation, list_page
@@ -189,7 +190,7 @@ def _join(tx: Transaction, group_id: str, user_id: str) -> bool:
 
 
 def _check_name(name: str) -> None:
-    if not 1 <= len(name) <= 100 or name != name.strip() or not name.isprintable():
+    if not 1 <= len(name) <= 100 or name != name.strip() or not is_line(name):
         raise ValidationError("A name has 1 to 100 printable characters.", field="name", constraint="format")
 
 

@@ -20,6 +20,7 @@ from secureai_appliance.accounts.sharing import Share, Shareable, Visibility
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound, PermissionDenied, ValidationError
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.lines import is_line
 from secureai_appliance.governance import audit
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Row, Transaction, list_page
 
@@ -226,15 +227,10 @@ class Shelf(Generic[P]):
         audit.record(tx, caller.actor, f"{noun}.{what}", noun, thing_id, details=details)
 
 
-def slug_of(name: str) -> str:
-    """A slug made of a name: `Brake advice (EU)` `brake-advice-eu`. Raises ValidationError if nothing is left."""
+def slug_of(name: str, prefix: str) -> str:
+    """A slug made of a name: `Brake advice (EU)` `brake-advice-eu`; by chance where it has no such letters."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:_SLUG_LENGTH].strip("-")
-    if not slug:
-        raise ValidationError(
-            "The 'slug' field is required: the name has no letters to make one of.", field="slug", constraint="required"
-        )
-    return slug
+    return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:_SLUG_LENGTH].strip("-") or new_id(prefix).lower()
 
 
 def json_text(value: object) -> str:
@@ -243,7 +239,7 @@ def json_text(value: object) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not name.isprintable() or name != name.strip():
+    if not is_line(name) or name != name.strip():
         raise ValidationError(
             "The 'name' field must have 1 to 100 printable characters.", field="name", constraint="format"
         )

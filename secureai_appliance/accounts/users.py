@@ -23,6 +23,7 @@ from secureai_appliance.accounts.user_fields import Me, User, UserCreate, UserPa
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import AuthenticationError, Conflict, NotFound, PermissionDenied, ValidationError
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.lines import is_line
 from secureai_appliance.governance import audit, events, tiers
 from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.governance.events import UserCreated, UserRoleChanged
@@ -225,7 +226,7 @@ def caller_of(
 def _check(email: str, name: str, role: str, tier: str) -> None:
     if not _EMAIL.fullmatch(email):
         raise ValidationError("The 'email' field must be an e-mail address.", field="email", constraint="format")
-    if not 1 <= len(name) <= 200 or name != name.strip() or not name.isprintable():
+    if not 1 <= len(name) <= 200 or name != name.strip() or not is_line(name):
         raise ValidationError("A name has 1 to 200 printable characters.", field="name", constraint="length")
     if role not in ROLES:
         raise ValidationError(f"The role must be one of {', '.join(ROLES)}.", field="role", constraint="enum")

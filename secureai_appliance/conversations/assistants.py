@@ -106,7 +106,7 @@ class Asked:
 
 def create(tx: Transaction, caller: Caller, body: AssistantCreate) -> Assistant:
     """Make an assistant. Raises Conflict for a name that is taken, UnprocessableEntity for what can't be used."""
-    slug = body.slug or slug_of(body.name)
+    slug = body.slug or slug_of(body.name, "asst")
     _refuse_models_name(tx, slug)
     _check_model(tx, caller, body.model)
     _check_parameters(body.parameters, has_tools=bool(body.tool_ids))

@@ -15,6 +15,7 @@ from secureai_appliance.conversations.messages import Metadata
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound, UnprocessableEntity, ValidationError
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.lines import is_line, may_stand
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.ownership import Owned
@@ -272,8 +273,10 @@ def write_title(tx: Transaction, chat_id: str, title: str, by: TitleBy) -> None:
 
 def first_words(text: str) -> str:
     """A title made of the beginning of what was said; '' when nothing printable was."""
-    words = "".join(letter if letter.isprintable() else " " for letter in text[: 20 * _FIRST_WORDS]).split()
+    words = "".join(letter if may_stand(letter) else " " for letter in text[: 20 * _FIRST_WORDS]).split()
     line = " ".join(words)
+    if not is_line(line):
+        return ""
     if len(line) <= _FIRST_WORDS:
         return line
     cut = line[:_FIRST_WORDS]
@@ -282,10 +285,10 @@ def first_words(text: str) -> str:
 
 
 def _check(title: str | None, tags: list[str]) -> None:
-    if title is not None and (not title.isprintable() or not title.strip()):
+    if title is not None and not is_line(title):
         raise ValidationError("The 'title' field must have printable characters.", field="title", constraint="format")
     for index, tag in enumerate(tags):
-        if not tag.isprintable():
+        if not is_line(tag):
             raise ValidationError(
                 f"The 'tags.{index}' field must have printable characters.", field=f"tags.{index}", constraint="format"
             )

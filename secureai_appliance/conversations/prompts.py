@@ -82,7 +82,7 @@ def create(tx: Transaction, caller: Caller, body: PromptCreate) -> Prompt:
     _variables(body.content)
     values = {
         "name": body.name,
-        "slug": body.slug or slug_of(body.name),
+        "slug": body.slug or slug_of(body.name, "prompt"),
         "description": body.description,
         "content": body.content,
         "tags": json_text(_unique(body.tags)),

@@ -16,6 +16,7 @@ from secureai_appliance.conversations.completions import Completion
 from secureai_appliance.conversations.messages import ChatRequest, Message
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import Failure, ServiceUnavailable
+from secureai_appliance.core.lines import may_stand
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.inference.engine import Engine
@@ -126,7 +127,7 @@ class Titles:
 def clean(text: str) -> str:
     """A title as a model writes it, without what models put around it; '' when nothing is left."""
     line = next((line for line in text.splitlines() if line.strip()), "")
-    line = "".join(letter for letter in line if letter.isprintable()).strip()
+    line = "".join(letter for letter in line if may_stand(letter)).strip()
     line = line.removeprefix("Title:").strip(" \t\"'“”„«»*#`.:-")
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1].rstrip()}…"
 

@@ -15,6 +15,7 @@ from secureai_appliance.accounts.sharing import MOST_SHARES, Access, Share, Shar
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound, PermissionDenied, UnprocessableEntity, ValidationError
 from secureai_appliance.core.ids import new_id
+from secureai_appliance.core.lines import is_line
 from secureai_appliance.governance import audit
 from secureai_appliance.knowledge import indexes
 from secureai_appliance.knowledge.indexes import Chunking
@@ -270,7 +271,7 @@ def usable_model(db: Reader, caller: Caller, name: str, chunking: Chunking) -> s
 
 
 def _check_name(name: str) -> None:
-    if name != name.strip() or not name.isprintable():
+    if name != name.strip() or not is_line(name):
         raise ValidationError(
             "The 'name' field must have no blanks at its ends and no control characters.",
             field="name",

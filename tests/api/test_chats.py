@@ -67,6 +67,12 @@ def test_what_is_wrong_with_a_chat_is_said(ann: Person, body: Any, status: int, 
     assert (answer.status, answer.json["error"]["details"]["field"]) == (status, field)
 
 
+@pytest.mark.parametrize("title", ["山田\u3000太郎", "می\u200cخواهم", "👩\u200d👧", "Freins\u00a0: conseils"])
+def test_titles_and_tags_are_in_every_script(ann: Person, title: str) -> None:
+    made = ann.ask("POST", CHATS, {"title": title, "tags": [title]})
+    assert (made.status, made.json["title"], made.json["tags"]) == (201, title, [title])
+
+
 def test_a_completion_with_store_makes_a_chat_with_the_whole_turn(ann: Person) -> None:
     answer = ann.say("What is a brake pad?", store=True, metadata={"from": "test"}).json
     chat = ann.chat(answer["chat_id"])

@@ -161,6 +161,8 @@ def test_chats_in_which_nothing_happened_for_long_are_deleted(store: Store, ann:
         ("word " * 30, "word word word word word word word word word word word word…"),
         ("語" * 100, "語" * 60 + "…"),
         ("\u0000\n", ""),
+        ("\u200d\u200c", ""),
+        ("می\u200cخواهم", "می\u200cخواهم"),
     ],
 )
 def test_a_title_is_made_of_the_first_words(text: str, title: str) -> None:

@@ -6,15 +6,21 @@ import re
 from collections.abc import Sized
 from itertools import chain
 
-_MOST_HELD = 60
-_NUMBERS = r"\d{1,4}(?:\s*(?:[,;&]|[-–])\s*#?\d{1,4})*"
-_WORD = r"(?:(?:sources?|documents?|passages?|quellen?|ref(?:erence)?s?)\s*:?\s*)?#?"
-# a mark of code or a reference, with the blanks before it
-_PART = re.compile(
-    rf"(?P<code>`+)|(?P<newline>\n)|[ \t]{{0,8}}[\[【]\s*{_WORD}(?P<numbers>{_NUMBERS})\s*[\]】]", re.IGNORECASE
+_MOST_HELD = 180
+_WORD = r"(?:sources?|documents?|docs?|passages?|citations?|ref(?:erence)?s?|quellen?|fuentes?|来源|來源|文档|文檔|出典)"
+_NUMBER = rf"(?:{_WORD}\s*:?\s*)?#?\d{{1,4}}(?:\s*[-–]\s*#?\d{{1,4}})?"
+_AND = r"\s*(?:[,;&](?:\s*(?:and|und)\b)?|\b(?:and|und|et|y)\b)\s*"
+# what some models put behind a number, as in 【3†L1】, [3, p. 12] and [3: manual.pdf]
+_BEHIND = r"\s*(?:†.*|[,:;]\s*(?:pp?\b|pages?\b|seiten?\b|s\.|lines?\b|§).*|:\s*[^\W\d].*)"
+_REFERENCE = re.compile(
+    rf"\s*\^?(?P<numbers>{_NUMBER}(?:{_AND}{_NUMBER})*)(?:{_BEHIND})?\s*", re.IGNORECASE | re.DOTALL
 )
+# bounded, so that it is known after so many letters that it is none, wherever the text is cut
+_INSIDE = r"\s{0,8}[\^#\w][^\[\]【】［］`]{0,150}"
+# a mark of code or what may be a reference, with the blanks before it
+_PART = re.compile(rf"(?P<code>`+)|(?P<newline>\n)|(?P<blanks>[ \t]{{0,8}})[\[【［](?P<inside>{_INSIDE})[\]】］]")
 # what may still become one of them: blanks, an open bracket with what a reference may begin with, marks of code
-_UNFINISHED = re.compile(r"(?:`+|[ \t]{1,8}|[ \t]{0,8}[\[【][\sa-z:#\d,;&–-]{0,40})\Z", re.IGNORECASE)
+_UNFINISHED = re.compile(rf"(?:`+|[ \t]{{1,8}}|[ \t]{{0,8}}[\[【［](?:\s{{0,8}}|{_INSIDE}))\Z")
 
 
 class Citing:
@@ -51,17 +57,22 @@ class Citing:
             elif not self._fenced:
                 self._inline = not self._inline
             return found[0]
-        if found["newline"]:
+        in_code = self._fenced or self._inline
+        if "\n" in found[0]:
             self._inline = False
+        # in code it is an index, not a reference
+        return found[0] if found["newline"] or in_code else self._referred(found)
+
+    def _referred(self, found: re.Match[str]) -> str:
+        reference = _REFERENCE.fullmatch(found["inside"])
+        if reference is None:
             return found[0]
-        if self._fenced or self._inline:
-            return found[0]  # code: an index, not a reference
-        named = list(chain.from_iterable(map(_range, re.split(r"[,;&]", found["numbers"]))))
+        named = list(chain.from_iterable(map(_range, re.findall(r"\d+(?:\s*[-–]\s*#?\d+)?", reference["numbers"]))))
         known = [number for number in named if 1 <= number <= len(self._sources)]
         self.cited.update(known)
         if len(known) == len(named):
             return found[0]
-        return f" [{', '.join(map(str, known))}]" if known else ""
+        return f"{found['blanks']}[{', '.join(map(str, known))}]" if known else ""
 
 
 def _range(text: str) -> list[int]:

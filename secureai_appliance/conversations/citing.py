@@ -7,7 +7,7 @@ from collections.abc import Sized
 from itertools import chain
 
 _MOST_HELD = 180
-_WORD = r"(?:sources?|documents?|docs?|passages?|citations?|ref(?:erence)?s?|quellen?|fuentes?|来源|來源|文档|文檔|出典)"
+_WORD = r"(?:sources?|documents?|docs?|passages?|citations?|ref(?:erence)?s?|quellen?|fuentes?|来源|來源|文档|出典)"
 _NUMBER = rf"(?:{_WORD}\s*:?\s*)?#?\d{{1,4}}(?:\s*[-–]\s*#?\d{{1,4}})?"
 _AND = r"\s*(?:[,;&](?:\s*(?:and|und)\b)?|\b(?:and|und|et|y)\b)\s*"
 # what some models put behind a number, as in 【3†L1】, [3, p. 12] and [3: manual.pdf]

@@ -17,6 +17,7 @@ import msgspec
 from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations.answers import Citation, Retrieved
+from secureai_appliance.conversations.asking_whole import asks_about_whole, has_topic
 from secureai_appliance.conversations.assistants import Assistant
 from secureai_appliance.conversations.messages import ChatRequest, Message, Retrieval, plain_text
 from secureai_appliance.conversations.room import Room
@@ -49,24 +50,6 @@ INSTRUCTIONS = (
 AGREED = "I have read the sources. I answer from them only, and put the number of the source behind each statement, like [1]."  # noqa: E501
 WHOLE = "These are the parts of the document, in order."
 BEGINNING = "These are the first parts of the document; the rest is not here."
-
-_ABOUT_WHOLE = re.compile(
-    r"\bsummar(?:y|ies|i[sz]e|i[sz]ing)\b|\btl;?dr\b|\boverview\b|\b(?:main|key) (?:points?|ideas?|topics?|findings)\b"
-    r"|\blist (?:all|every|the)\b|\boutline\b|\btable of contents\b"
-    r"|\bwhat (?:is|are|does|do) (?:this|the|these|that) (?:\w+ )?(?:documents?|files?|texts?|reports?|papers?|pdfs?)"
-    r" (?:about|say|contain|cover)"
-    r"|\bzusammenfass|\bfass\w* .*\bzusammen\b|\büberblick\b|\bworum geht es\b"
-    r"|\brésum|\bsynthèse\b|\baperçu\b|\bresum(?:e|en|ir|o)\b|\briassun|\bsintesi\b|\bsamenvat"
-    r"|总结|總結|摘要|概括|概述|要約|まとめ|요약",
-    re.IGNORECASE,
-)
-
-_PARTS = re.compile(
-    r"\b(?:documents?|files?|texts?|reports?|papers?|pdfs?|pages?|contents?|whole|entire|short|brief|briefly|sentences?"
-    r"|words|main|key|points?|ideas?|topics?|findings|dokumente?s?|datei(?:en)?|texte?s?|bericht[es]*|ganze[ns]?|kurz"
-    r"|fichiers?|documento?s?|archivos?)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -209,7 +192,7 @@ class Grounding:
     def _found(self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
         if not base_ids:
             return _Found("not_in_documents", question, [])
-        if how.scope == "document" or (how.scope in {None, "auto"} and _ABOUT_WHOLE.search(question)):
+        if how.scope == "document" or (how.scope in {None, "auto"} and asks_about_whole(question)):
             return self._whole(said, question, how, base_ids)
         return self._best(said, how, base_ids)
 
@@ -221,7 +204,7 @@ class Grounding:
         chosen = [each.id for each in there if _is_named(each.filename, lowered)]
         if not chosen and how.document_ids is not None:
             chosen = [each.id for each in there]
-        if not chosen and _has_topic(question):
+        if not chosen and has_topic(question):
             found = self._best(said, how, base_ids)
             if found.outcome == "not_in_documents":
                 return found
@@ -287,11 +270,6 @@ def queries(said: Sequence[Message]) -> list[str]:
 
 def _words(text: str) -> int:
     return len(telling(query_terms(text)))
-
-
-def _has_topic(question: str) -> bool:
-    """Whether a question about a whole says of what: `Summarise the warranty`, not `Summarise this document`."""
-    return _words(_PARTS.sub(" ", _ABOUT_WHOLE.sub(" ", question))) > 0
 
 
 def _base(db: Reader, caller: Caller, base_id: str, number: int) -> str:

@@ -69,6 +69,11 @@ def query_terms(text: str) -> list[list[str]]:
     return [list(alternatives) for alternatives in found]
 
 
+def own_words(text: str) -> str:
+    """A text without the words that only join others, in whatever language; empty when there are no others."""
+    return " ".join(word for word in _words(text) if word.casefold() not in _ANY_FUNCTION_WORD)
+
+
 def _alternatives(word: str, language: str) -> Iterator[tuple[str, ...]]:
     """For each term that the word has, the forms that it has in the languages of its script."""
     if _PAIRED_RUN.match(word):

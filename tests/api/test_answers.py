@@ -270,6 +270,15 @@ def test_a_question_about_a_whole_document_is_answered_from_all_of_it(
     pages = [each["page"] for each in cut["citations"]]
     assert pages[0] == 1
     assert pages == sorted(pages)
+    # of one that is not named, the words that only ask say nothing
+    for question in (
+        "Summarise this document",
+        "Can you summarise the attached file?",
+        "Fasse dieses Dokument zusammen",
+    ):
+        unnamed = said(ask(ann, model_id, base, question))[1]
+        assert unnamed["retrieval"]["outcome"] == "document", question
+        assert len({each["filename"] for each in unnamed["citations"]}) == 3
     # and what no document is about has no summary
     nothing = said(ask(ann, model_id, base, "Summarise the plot of Hamlet."))[1]
     assert nothing["retrieval"]["outcome"] == "not_in_documents"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+_LIKE_ESCAPED = re.compile(rb"\\x[0-9a-f]{2}")
+"""What a byte that is no text is written as."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,11 @@ class Walk:
 
     def files(self) -> Iterator[Found]:
         """Each file; the folder that it is in is open until the next is asked for."""
-        # what can't be listed after all could be anything
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        try:
             yield from self._files(os.path.realpath(self.folder), lambda _: self.closed.append("."))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            # what can't be listed after all could be anything, and what would have come behind it was not met
+            self.closed.append(".")
 
     def _files(self, top: str, failed: Callable[[OSError], None]) -> Iterator[Found]:
         for folder, below, names, descriptor in os.fwalk(top, onerror=failed, follow_symlinks=False):
@@ -60,11 +66,16 @@ class Walk:
             for name in sorted(names):
                 if name.startswith("."):
                     continue
-                with suppress(OSError):
+                path = _text(os.path.relpath(f"{folder}/{name}", top))
+                try:
                     status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode):
-                        path = os.path.relpath(f"{folder}/{name}", top)
-                        yield Found(_text(path), name, descriptor, status.st_size, status.st_mtime_ns)
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    self.closed.append(path)  # it is there, whatever it is
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    yield Found(path, name, descriptor, status.st_size, status.st_mtime_ns)
 
     def _opens(self, name: str, folder: str, top: str) -> bool:
         path = f"{folder}/{name}"
@@ -78,6 +89,18 @@ class Walk:
         return not any(folder == "." or PurePosixPath(path).is_relative_to(folder) for folder in self.closed)
 
 
+def filename(path: str) -> str:
+    """What the document of the file at such a path is called: a backslash is a letter here, and no separator."""
+    return PurePosixPath(path).name.replace("\\", "_")
+
+
 def _text(path: str) -> str:
-    """A path that can be stored, whatever bytes its names have."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path that can be stored, whatever bytes its names have; no two paths have the same."""
+    return "/".join(map(_name, os.fsencode(path).split(b"/")))
+
+
+def _name(raw: bytes) -> str:
+    with suppress(UnicodeDecodeError):
+        if not _LIKE_ESCAPED.search(raw):
+            return raw.decode()
+    return raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")

@@ -20,7 +20,7 @@ from secureai_appliance.governance.configs import Configs
 from secureai_appliance.knowledge import documents, folders
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import DocumentError, NewFile
-from secureai_appliance.knowledge.walking import Found, Walk
+from secureai_appliance.knowledge.walking import Found, Walk, filename
 from secureai_appliance.store import Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ class _Look:
             document_id = str(there)
         else:
             assert blob is not None
-            file = NewFile(documents.plain_name(found.path), "", blob)
+            file = NewFile(documents.plain_name(filename(found.path)), "", blob)
             if before is not None and alone:
                 documents.replace(tx, self._base_id, before, file, owner)
                 document_id = before
@@ -287,7 +287,7 @@ class _Look:
             documents.drop(tx, self._base_id, known.document_id)
         else:
             # it has another name now, by which it is to be found
-            documents.rename(tx, self._base_id, known.document_id, documents.plain_name(other))
+            documents.rename(tx, self._base_id, known.document_id, documents.plain_name(filename(other)))
             tx.after_commit(self._arrived)
 
     def _is_given_up(self, tx: Transaction) -> bool:

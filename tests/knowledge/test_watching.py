@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,50 @@ def test_links_hidden_files_and_pipes_are_left_out(followed: Followed, tmp_path:
     os.mkfifo(followed.folder / "pipe")
     followed.look(3)
     assert set(followed.documents()) == {"real.txt"}
+
+
+def test_names_that_are_no_text_are_told_apart_from_those_that_look_like_them(followed: Followed) -> None:
+    texts = {b"bad\xff.txt": "one", b"bad\\xff.txt": "two", b"bad\\\\xff.txt": "three", b"a\\b.txt": "four"}
+    for name, text in texts.items():
+        path = Path(os.fsdecode(os.fsencode(followed.folder) + b"/" + name))
+        path.write_text(text)
+        os.utime(path, ns=(0, len(name) * 1000))
+    followed.look(4)
+    assert {file.status for file in followed.files().values()} == {"taken"}
+    assert len(followed.files()) == 4
+    with followed.store.read() as db:
+        names = sorted(each.filename for each in documents.list_(db, followed.owner, DocumentQuery()).data)
+    assert names == ["a_b.txt", "bad____xff.txt", "bad__xff.txt", "bad_xff.txt"]
+    Path(os.fsdecode(os.fsencode(followed.folder) + b"/bad\xff.txt")).unlink()
+    followed.look(2)
+    assert set(followed.documents()) == {"a_b.txt", "bad____xff.txt", "bad__xff.txt"}
+
+
+def test_a_walk_that_ends_early_or_a_file_that_can_not_be_looked_at_takes_nothing_along(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.write("a.txt", "text of a")
+    followed.write("sub/b.txt", "text of b")
+    followed.write("sub/c.txt", "text of c")
+    followed.look(2)
+    real_scandir, real_stat = os.scandir, os.stat
+
+    def vanished(path: Any = ".") -> Any:
+        # what listing a folder says that was deleted after it was opened
+        if isinstance(path, int) and Path(f"/proc/self/fd/{path}").readlink().name == "sub":
+            raise FileNotFoundError(2, "No such file or directory")
+        return real_scandir(path)
+
+    def broken(path: Any, **named: Any) -> Any:
+        if path == "b.txt":
+            raise OSError(5, "Input/output error")
+        return real_stat(path, **named)
+
+    for name, fault in (("scandir", vanished), ("stat", broken)):
+        with monkeypatch.context() as faulty:
+            faulty.setattr(os, name, fault)
+            followed.look(4)
+        assert set(followed.documents()) == {"a.txt", "b.txt", "c.txt"}, name
 
 
 def test_a_file_that_becomes_a_link_before_it_is_opened_is_not_read(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from secureai_appliance.core.errors import Failure
@@ -43,7 +44,6 @@ class BlobWriter:
             piece = bytes(self._pending[:PIECE])
             with self._store.transaction() as tx:
                 self._put(tx, piece)
-            del self._pending[:PIECE]
 
     def discard(self) -> None:
         """Take away what was written, when it becomes no document after all. What can't go now is swept later."""
@@ -66,21 +66,25 @@ class BlobWriter:
         return len(self._pending)
 
     def finish(self, tx: Transaction) -> int:
-        """Write what is left; the blob's number, for a document of this transaction or a later one."""
-        if self._pending or self._row_id is None:
-            self._put(tx, bytes(self._pending))
-            self._pending.clear()
-        assert self._row_id is not None
-        return self._row_id
+        """Write what is left, once in a transaction; the blob's number, for a document of this one or a later one."""
+        if self._row_id is not None and not self._pending:
+            return self._row_id
+        return self._put(tx, bytes(self._pending))
 
-    def _put(self, tx: Transaction, piece: bytes) -> None:
+    def _put(self, tx: Transaction, piece: bytes) -> int:
         row_id = self._row_id
         if row_id is None:
             tx.run("INSERT INTO blobs (created_at) VALUES (?)", tx.now())
-            row_id = tx.value("SELECT last_insert_rowid()")
+            row_id = int(tx.value("SELECT last_insert_rowid()"))
         tx.run("INSERT INTO blob_pieces (blob_id, number, bytes) VALUES (?, ?, ?)", row_id, self._pieces, piece)
+        # not before: a number that is rolled back is the next one's, whose bytes `discard` would take away
+        tx.after_commit(partial(self._stored, row_id, len(piece)))
+        return row_id
+
+    def _stored(self, row_id: int, size: int) -> None:
         self._row_id = row_id
         self._pieces += 1
+        del self._pending[:size]
 
 
 def flush(store: Store, writers: Sequence[BlobWriter]) -> None:

@@ -67,6 +67,20 @@ def test_many_files_come_in_one_form_or_none_of_them(api: Running, base: str) ->
     assert api.ask("GET", f"{base}/documents").json["total"] == 2
 
 
+def test_a_form_that_is_refused_leaves_no_bytes_behind(api: Running, base: str) -> None:
+    def lost() -> int:
+        with api.appliance.store.read() as db:
+            return int(db.value("SELECT COUNT(*) FROM blobs WHERE row_id NOT IN (SELECT blob_id FROM documents)"))
+
+    large = b"large " * 400_000
+    assert upload_file(api, f"{base}/documents", large, "large.txt").status == 201
+    before = lost()
+    other = ("other.txt", random_text(40).encode(), "text/plain")
+    assert upload_form(api, f"{base}/documents", form(other, ("large.txt", large, "text/plain"))).status == 409
+    assert upload_form(api, f"{base}/documents", form(other, x="1")).status == 400
+    assert lost() == before
+
+
 def test_a_large_file_comes_back_as_it_was(api: Running, base: str) -> None:
     data = bytes(range(256)) * 12_000
     made = upload_file(api, f"{base}/documents", data)

@@ -77,16 +77,23 @@ def _from_form(request: Request[FromUpload | None, None]) -> Uploaded:
         files.append(NewFile(documents.plain_name(name), documents.plain_type(content_type), BlobWriter(parts.store)))
         return files[-1].blob
 
-    fields = multipart.read(request.environ, parts.settings.max_upload * MB, begin)
-    if unknown := sorted(set(fields) - _FIELDS):
-        raise ValidationError(f"There is no field '{unknown[0][:100]}'.", field=unknown[0][:100], constraint="unknown")
-    base_id = request.path.get("id") or fields.get("knowledge_base_id")
-    if not base_id:
-        raise ValidationError(
-            "The 'knowledge_base_id' field is required.", field="knowledge_base_id", constraint="required"
-        )
-    with parts.store.transaction() as tx:
-        added = documents.add(tx, caller, base_id, files, sealer=parts.sealer, password=fields.get("password"))
+    try:
+        fields = multipart.read(request.environ, parts.settings.max_upload * MB, begin)
+        if unknown := sorted(set(fields) - _FIELDS):
+            raise ValidationError(
+                f"There is no field '{unknown[0][:100]}'.", field=unknown[0][:100], constraint="unknown"
+            )
+        base_id = request.path.get("id") or fields.get("knowledge_base_id")
+        if not base_id:
+            raise ValidationError(
+                "The 'knowledge_base_id' field is required.", field="knowledge_base_id", constraint="required"
+            )
+        with parts.store.transaction() as tx:
+            added = documents.add(tx, caller, base_id, files, sealer=parts.sealer, password=fields.get("password"))
+    except BaseException:
+        for file in files:
+            file.blob.discard()
+        raise
     parts.ingest.wake()
     return Uploaded(**msgspec.structs.asdict(added[0]), documents=added)
 

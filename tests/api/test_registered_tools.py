@@ -288,6 +288,38 @@ def test_an_mcp_server_is_asked_again_when_its_place_is_given_again_and_keeps_wh
     outside.script = lambda _, line: line.answer_json(200, {"ok": True})
 
 
+@pytest.mark.parametrize(
+    "greeting",
+    [None, 5, [], {"protocolVersion": 5}, {"protocolVersion": "1\r\nX-Evil: 1"}, {"protocolVersion": "\u2603"}],
+    ids=["null", "number", "list", "no text", "header", "snowman"],
+)
+def test_a_greeting_that_is_none_is_422(ann: Person, outside: Scripted, greeting: Any) -> None:
+    server = Mcp(events=False)
+    server.result = lambda *_: greeting  # type: ignore[method-assign]
+    outside.script = server
+    answer = ann.ask("POST", "/tools", {"name": name(), "type": "mcp", "mcp": {"url": outside.url}})
+    assert (answer.status, answer.json["error"]["details"]["field"]) == (422, "mcp.url")
+    outside.script = lambda _, line: line.answer_json(200, {"ok": True})
+
+
+def test_of_what_an_mcp_server_lists_only_what_can_be_offered_is(ann: Person, outside: Scripted) -> None:
+    deep: dict[str, Any] = {"type": "object"}
+    for _ in range(200):
+        deep = {"type": "object", "properties": {"a": deep}}
+    outside.script = server = Mcp(events=False)
+    server.more = [
+        {"name": "deep", "inputSchema": deep},
+        {"name": "echo", "description": "The second of this name", "inputSchema": SCHEMA},
+        {"name": "list", "inputSchema": {"type": "array"}},
+        {"name": "nowhere", "inputSchema": {"type": "object", "$ref": "#/none"}},
+        {"name": "last", "inputSchema": SCHEMA},
+    ]
+    tool = ann.make("/tools", {"name": name()[:8], "type": "mcp", "mcp": {"url": outside.url, "timeout": 5}})
+    offered = [function["name"].removeprefix(f"{tool['name']}_") for function in tool["functions"]]
+    assert offered == ["echo", "fail", "last"]
+    outside.script = lambda _, line: line.answer_json(200, {"ok": True})
+
+
 def test_what_is_no_mcp_server_is_422(ann: Person, outside: Scripted) -> None:
     for script in (lambda _, line: line.answer(404, b""), lambda _, line: line.answer(200, b"<html>")):
         outside.script = script

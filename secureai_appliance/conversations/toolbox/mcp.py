@@ -6,6 +6,7 @@ checks addresses. What is needed of the protocol is four messages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -29,6 +30,10 @@ class ListedFunction(msgspec.Struct, rename="camel"):
     name: str
     description: str | None = None
     input_schema: dict[str, Any] = {}
+
+
+class _Greeting(msgspec.Struct, rename="camel"):
+    protocol_version: str = PROTOCOL
 
 
 class _Tools(msgspec.Struct, rename="camel"):
@@ -68,8 +73,11 @@ class Session:
         self._number = 0
         info = {"name": "SecureAI Appliance", "version": __version__}
         greeting = {"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": info}
-        answer = msgspec.json.decode(self._ask("initialize", greeting), type=dict[str, Any])
-        self._headers["MCP-Protocol-Version"] = str(answer.get("protocolVersion", PROTOCOL))[:40]
+        version = _decoded(self._ask("initialize", greeting), _Greeting).protocol_version
+        # it becomes a header
+        if not re.fullmatch(r"[\w.-]{1,40}", version, re.ASCII):
+            raise ToolFailure("garbled", "The MCP server speaks no version of the protocol.")
+        self._headers["MCP-Protocol-Version"] = version
         self._notify("notifications/initialized")
 
     def functions(self) -> list[ListedFunction]:

@@ -12,6 +12,7 @@ from secureai_appliance.core.errors import UnprocessableEntity
 from secureai_appliance.inference import patterns
 
 _MOST_BYTES = 64 * 1024
+_DEEPEST = 64
 # each looks something up elsewhere, or lets a pattern run that nobody bounded
 _REFUSED = frozenset({"$dynamicRef", "$recursiveRef", "$id", "$schema", "patternProperties"})
 
@@ -25,6 +26,9 @@ def check_schema(schema: dict[str, Any], field: str) -> None:
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
+    # a server's own has not passed through the door at which bodies are measured
+    if _is_deeper(schema, _DEEPEST):
+        raise _refused(field, f"The schema has more than {_DEEPEST} levels.", "max_depth")
     if len(json.dumps(schema)) > _MOST_BYTES:
         raise _refused(field, "The schema has more than 64 KB.", "max_length")
     if schema.get("type") != "object":
@@ -82,6 +86,14 @@ def check_arguments(value: dict[str, Any], schema: dict[str, Any]) -> None:
     except (ValueError, RecursionError) as cause:
         # the library's words hold the value: they are the caller's own, and may be long
         raise ToolFailure("invalid_arguments", f"The arguments do not fit: {str(cause)[:300]}") from cause
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        inner = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list)]
+        layer = [item for items in inner for item in items]
+    return any(isinstance(item, dict | list) for item in layer)
 
 
 def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:

@@ -214,6 +214,9 @@ def functions_listed(name: str, listed: list[tuple[str, str, dict[str, Any]]]) -
     refused: dict[str, str] = {}
     for own, description, schema in listed:
         offered = f"{name}_{own}"
+        if any(function.name == offered for function in functions):
+            refused[own[:64]] = "There is another of this name."
+            continue
         try:
             parameters.check_schema({"type": "object", **schema}, "parameters")
         except UnprocessableEntity as failure:

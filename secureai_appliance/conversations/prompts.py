@@ -132,9 +132,11 @@ def render(prompt: Prompt, body: PromptRender) -> RenderedPrompt:
                 "The prompt has no such variable.", field=f"variables.{name[:64]}", constraint="unknown"
             )
     values = {name: _written(value) for name, value in body.variables.items()}
-    text = _VARIABLE.sub(lambda found: values[found[1]], prompt.content)
-    if len(text) > _MOST_RENDERED:
+    grown = sum(len(values[found[1]]) - len(found[0]) for found in _VARIABLE.finditer(prompt.content))
+    # before it is made: a short prompt can ask for more than there is memory
+    if len(prompt.content) + grown > _MOST_RENDERED:
         raise UnprocessableEntity("The text would be too long.", field="variables", constraint="max_length")
+    text = _VARIABLE.sub(lambda found: values[found[1]], prompt.content)
     return RenderedPrompt(prompt_id=prompt.id, text=text)
 
 

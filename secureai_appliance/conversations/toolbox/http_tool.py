@@ -50,11 +50,12 @@ def prepare(method: str, url: str, template: Any, arguments: Mapping[str, Any]) 
 
     An argument left out takes its `name={name}` out of the query. Raises ToolFailure for one that the path needs.
     """
-    left = dict(arguments)
     path, mark, query = url.partition("?")
-    path = _PLACE.sub(lambda found: _segment(found[1], left), path)
-    pairs = [_pair(part, left) for part in query.split("&")] if mark else []
+    path = _PLACE.sub(lambda found: _segment(found[1], arguments), path)
+    pairs = [_pair(part, arguments) for part in query.split("&")] if mark else []
     written = [pair for pair in pairs if pair is not None]
+    placed = set(_PLACE.findall(url))
+    left = {name: value for name, value in arguments.items() if name not in placed}
     if template is not None:
         body = msgspec.json.encode(_filled(template, arguments))
         return Prepared(method, _joined(path, written), body)
@@ -96,23 +97,19 @@ def _is_text(kind: str) -> bool:
     return kind.startswith(_TEXT_TYPES) or kind.endswith(("+json", "+xml"))
 
 
-def _segment(name: str, left: dict[str, Any]) -> str:
-    if left.get(name) is None:
+def _segment(name: str, arguments: Mapping[str, Any]) -> str:
+    if arguments.get(name) is None:
         raise ToolFailure("invalid_arguments", f"The argument '{name}' is needed for the address.")
-    text = quote(_text(left.pop(name)), safe="")
+    text = quote(_text(arguments[name]), safe="")
     if text in {"", ".", ".."}:
         raise ToolFailure("invalid_arguments", f"The argument '{name}' can't be part of an address.")
     return text
 
 
-def _pair(part: str, left: dict[str, Any]) -> str | None:
-    names = _PLACE.findall(part)
-    if any(left.get(name) is None for name in names):
+def _pair(part: str, arguments: Mapping[str, Any]) -> str | None:
+    if any(arguments.get(name) is None for name in _PLACE.findall(part)):
         return None
-    made = _PLACE.sub(lambda found: quote(_text(left[found[1]]), safe=""), part)
-    for name in names:
-        left.pop(name, None)
-    return made
+    return _PLACE.sub(lambda found: quote(_text(arguments[found[1]]), safe=""), part)
 
 
 def _joined(path: str, pairs: list[str]) -> str:

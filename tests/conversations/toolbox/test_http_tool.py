@@ -16,6 +16,12 @@ def test_arguments_go_into_path_and_query_escaped_and_the_rest_follows() -> None
     assert made.body is None
 
 
+def test_an_argument_goes_to_each_of_its_places() -> None:
+    url = "https://parts.example.org/{a}/of/{a}?first={a}&again={a}&gone={b}&{c}={c}"
+    made = http_tool.prepare("GET", url, None, {"a": "x y", "b": None, "c": 1, "d": 2})
+    assert made.url == "https://parts.example.org/x%20y/of/x%20y?first=x%20y&again=x%20y&1=1&d=2"
+
+
 @pytest.mark.parametrize("car", ["", ".", "..", None])
 def test_no_argument_leads_to_another_path(car: str | None) -> None:
     with pytest.raises(ToolFailure):

@@ -292,8 +292,10 @@ def _fit(found: _Found, room: Room, left: int) -> _Fitted:
     fitted = _Fitted()
     after: dict[str, int] = {}
     for passage in found.passages:
-        # of a document, what comes after the first that is left out would lack its context
-        enough = found.outcome == "document" and bool(fitted.left_out)
+        if found.outcome == "document" and fitted.left_out:
+            # what comes after the first that is left out would lack its context
+            fitted.left_out.append(passage)
+            continue
         source, index = passage, len(fitted.sources) + 1
         told = block(index, source, after.get(source.document_id, 0))
         tokens = room.count(told) + _BETWEEN
@@ -301,7 +303,7 @@ def _fit(found: _Found, room: Room, left: int) -> _Fitted:
             source = _trimmed(passage, max(left, _LEAST_TRIMMED) / tokens)
             told = block(index, source)
             tokens = room.count(told) + _BETWEEN
-        elif tokens > left or enough:
+        elif tokens > left:
             fitted.left_out.append(passage)
             continue
         left -= tokens

@@ -12,7 +12,7 @@ _ABOUT_WHOLE = re.compile(
     r"|\blist (?:all|every|the)\b|\boutline\b|\btable of contents\b"
     r"|\bwhat (?:is|are|does|do) (?:this|the|these|that) (?:\w+ )?(?:documents?|files?|texts?|reports?|papers?|pdfs?)"
     r" (?:about|say|contain|cover)"
-    r"|\bzusammenfass\w*|\bfasse?\b(?=.*\bzusammen\b)|\bzusammen\b|\büberblick\b|\bworum geht es\b"
+    r"|\bzusammenfass\w*|\bfasse?\b(?=.{0,300}\bzusammen\b)|\bzusammen\b|\büberblick\b|\bworum geht es\b"
     r"|\brésum\w*|\bsynthèse\b|\baperçu\b|\bresum(?:e[ns]?|ir|o)\b|\briass(?:um|un)\w*|\bsintesi\b|\bsamenvat\w*"
     r"|总结|總結|摘要|概括|概述|要約|まとめ|요약",
     re.IGNORECASE,

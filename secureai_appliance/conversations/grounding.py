@@ -155,7 +155,7 @@ class Grounding:
         `kept`: whether the conversation is; else the trace does not hold what was asked. Raises what a search does.
         """
         at = next((at for at in reversed(range(len(request.messages))) if request.messages[at].role == "user"), None)
-        if at is None or not (question := plain_text(request.messages[at]).strip()):
+        if at is None or not (question := _asked(request.messages[at])):
             return None
         how = request.retrieval or Retrieval()
         found = self._found(request.messages[: at + 1], question, how, base_ids)
@@ -256,16 +256,21 @@ class Grounding:
 
 def queries(said: Sequence[Message]) -> list[str]:
     """What to look for: the last message; with the last one that stands for itself where it may refer to that."""
-    last = plain_text(said[-1]).strip()
+    last = _asked(said[-1])
     own = _words(last)
     if own >= _OWN_WORDS:
         return [last]
-    earlier = [text for each in said[:-1] if each.role == "user" and (text := plain_text(each).strip())]
+    earlier = [text for each in said[:-1] if each.role == "user" and (text := _asked(each))]
     subject = next((text for text in reversed(earlier) if _words(text) >= _OWN_WORDS), earlier[-1] if earlier else "")
     if not subject:
         return [last]
     both = f"{subject}\n{last}"
     return [last, both] if own else [both]
+
+
+def _asked(message: Message) -> str:
+    """What is looked for: of what is longer the beginning, for all of it is worked on while others wait."""
+    return plain_text(message).strip()[:_LONGEST_QUERY].rstrip()
 
 
 def _words(text: str) -> int:

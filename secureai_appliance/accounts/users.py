@@ -306,7 +306,8 @@ def _record(tx: Transaction, actor: Actor, before: User, after: User, body: User
         audit.record(tx, actor, "user.disabled" if after.disabled else "user.enabled", "user", after.id)
     named = [field for field in body.__struct_fields__ if getattr(body, field) is not UNSET]
     fields = [field for field in named if field not in {"role", "disabled"}]
-    if fields or not named:
+    # a role that they have already leaves a row too: the time of the change is another
+    if fields or (before.role, before.disabled) == (after.role, after.disabled):
         audit.record(tx, actor, "user.updated", "user", after.id, details={"fields": fields})
 
 

@@ -70,7 +70,7 @@ def test_documents_upload_list_and_delete_files_attached_to_knowledge_bases(api:
     listed = ann.ask("GET", f"/documents?knowledge_base_id={base_id}").json["data"]
     assert [(document["id"], document["knowledge_base_id"]) for document in listed] == [(uploaded.json["id"], base_id)]
     assert api.ask("DELETE", where, key=ann.key).status == 204
-    assert ann.ask("GET", "/documents").json["total"] == 0
+    assert ann.ask("GET", f"/documents?knowledge_base_id={base_id}").json["total"] == 0
 
 
 def test_users_list_update_roles_manage_permissions_by_administrators_only(api: Running, admin: Person) -> None:

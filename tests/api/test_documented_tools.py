@@ -35,6 +35,11 @@ def test_the_examples_of_tools_work(api: Running, capsys: pytest.CaptureFixture[
     called = json.loads(guide.run(invoke, {**environment, "TOOL": tool}))
     assert (called["ok"], called["result"]) == (True, "246")
     (program,) = guide.blocks("## Prompts, assistants, tools", "python")
-    names = {"openai": openai, "SERVER": api.appliance.address, "SECUREAI_KEY": api.key, "TOOL": tool}
+    names = {
+        "openai": openai,
+        "SERVER": api.appliance.address,
+        "SECUREAI_KEY": environment["SECUREAI_KEY"],
+        "TOOL": tool,
+    }
     exec(program, names)
     assert "calculator {" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from secureai_appliance.core.ids import random_text
 from tests.support.running import Running
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
@@ -29,8 +30,9 @@ def commands(title: str) -> list[str]:
 
 
 def environment(api: Running) -> dict[str, str]:
-    """What the examples name."""
-    return {**os.environ, "SERVER": api.appliance.address, "SECUREAI_KEY": api.key}
+    """What the examples name. The key is that of a new administrator, who has none of the things that they make."""
+    key = api.make_user(f"{random_text(8)}@guide.example", role="admin")
+    return {**os.environ, "SERVER": api.appliance.address, "SECUREAI_KEY": key}
 
 
 def run(command: str, environment: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,11 +319,15 @@ def test_a_connection_that_can_not_be_taken_does_not_end_the_listening(
 
 
 def test_a_server_that_ends_by_an_error_says_so(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("poll")
+    loop = server_module.wasyncore.loop
+    server, ended = Server(app.parts, listen("127.0.0.1", 0), app.gateway), threading.Event()
+
+    def fail(*args: Any, **options: Any) -> None:
+        if options["map"] is server._loop._map:
+            raise RuntimeError("poll")
+        loop(*args, **options)  # that of an appliance that other tests share
 
     monkeypatch.setattr(server_module.wasyncore, "loop", fail)
-    server, ended = Server(app.parts, listen("127.0.0.1", 0), app.gateway), threading.Event()
     server.start(ended.set)
     assert ended.wait(5)
     assert server.failed

@@ -153,6 +153,7 @@ class Appliance:
         self._metrics.watch_queues(self._queues)
         self._refusals = Refusals()
         self._courier = Courier(self.store, self.sealer, clock, self.door, attempted=self._metrics.delivered)
+        self._watcher = Watcher(self.store, clock, self.configs, self._data.root, self.ingest.wake)
         todo = jobs(
             store=self.store,
             clock=clock,
@@ -164,11 +165,11 @@ class Appliance:
             titles=Titles(self.store, clock, self.models, lambda: self.configs.value("chats.titles_by_model")),
             uploads=self.uploads,
             courier=self._courier,
-            watcher=Watcher(self.store, clock, self.configs, self._data.root, self.ingest.wake),
+            watcher=self._watcher,
         )
         self._scheduler = Scheduler(self.store, clock, todo, self._metrics.worked)
         self._courier.free = partial(self._scheduler.wake, DELIVERIES)
-        readiness = Readiness(partial(look, self.store, self._data, self._scheduler, self.models), clock)
+        readiness = Readiness(partial(look, self.store, self._data, self._scheduler, self.models, self._watcher), clock)
         parts = Parts(
             settings=settings,
             data=self._data,
@@ -223,6 +224,8 @@ class Appliance:
             log.warning("a document was still being read; the next start begins it anew")
         if not self._scheduler.stop(timeout=1.0):
             log.warning("a job of the scheduler did not end in time")
+        if not self._watcher.stop(timeout=1.0):
+            log.warning("a look at a watched folder did not end in time; it is made again at the next start")
         if not self._courier.stop(timeout=1.0):
             log.warning("a delivery to a webhook did not end in time; it is made again at the next start")
         self.models.close(timeout=2.0)

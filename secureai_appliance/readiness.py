@@ -9,6 +9,7 @@ from collections.abc import Callable
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import Failure
 from secureai_appliance.core.paths import DataFolder
+from secureai_appliance.knowledge.watching import Watcher
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.registry import Models
 from secureai_appliance.scheduler.scheduler import Scheduler
@@ -37,7 +38,7 @@ class Readiness:
             return self._found
 
 
-def look(store: Store, folder: DataFolder, scheduler: Scheduler, models: Models) -> list[Check]:
+def look(store: Store, folder: DataFolder, scheduler: Scheduler, models: Models, watcher: Watcher) -> list[Check]:
     """Every check, made now."""
     return [
         _check_store(store),
@@ -45,6 +46,7 @@ def look(store: Store, folder: DataFolder, scheduler: Scheduler, models: Models)
         _check_disk(folder),
         _check_scheduler(scheduler),
         _check_default_model(store, models),
+        _check_folders(watcher),
     ]
 
 
@@ -65,6 +67,13 @@ def _check_log(store: Store) -> Check:
 def _check_scheduler(scheduler: Scheduler) -> Check:
     trouble = scheduler.trouble()
     return Check("scheduler", not trouble, trouble)
+
+
+def _check_folders(watcher: Watcher) -> Check:
+    # requests are served all the same
+    silent = watcher.silent
+    note = f"Watched folders whose file system does not answer: {silent}." if silent else ""
+    return Check("watched folders", ok=True, message=note)
 
 
 def _check_disk(folder: DataFolder) -> Check:

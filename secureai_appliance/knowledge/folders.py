@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,6 +24,12 @@ from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transact
 ROOTS = "knowledge.folders"
 """The setting with the folders below which an administrator allows them."""
 State = Literal["waiting", "taken", "failed"]
+
+NO_ANSWER = DocumentError(
+    code="no_answer",
+    message="The folder's file system does not answer. Nothing is removed, and it is gone on with once it answers.",
+)
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -121,15 +128,26 @@ def files(db: Reader, caller: Caller, base_id: str, query: FolderFileQuery) -> P
     return list_page(db, _FILES, query, where=where, params=tuple(params))
 
 
-def put(tx: Transaction, caller: Caller, base_id: str, body: FolderPut, allowed: Allowed) -> Folder:
-    """Have a base filled from a folder from now on; one that it had is given up, its documents with it.
+def require_allowed(path: str, allowed: Allowed) -> None:
+    """Before `put`, and never in its transaction: everybody who writes would wait for a file system that is away.
 
-    Raises NotFound, PermissionDenied, UnprocessableEntity for a folder that is none, not allowed or the appliance's.
+    Raises UnprocessableEntity for a folder that is none, not allowed or the appliance's, or that doesn't answer.
     """
-    base_id = bases.find(tx, caller, base_id, "write")
-    reason = refusal(body.path, allowed)
+    found: list[DocumentError | None] = []
+    asking = threading.Thread(target=lambda: found.append(refusal(path, allowed)), name="a folder", daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_SECONDS)
+    reason = found[0] if found else NO_ANSWER
     if reason is not None:
         raise UnprocessableEntity(reason.message, field="path", constraint=reason.code)
+
+
+def put(tx: Transaction, caller: Caller, base_id: str, body: FolderPut) -> Folder:
+    """Have a base filled from a folder from now on; one that it had is given up, its documents with it.
+
+    Raises NotFound, PermissionDenied.
+    """
+    base_id = bases.find(tx, caller, base_id, "write")
     now = tx.now()
     tx.run(
         "INSERT INTO knowledge_folders (id, base_id, path, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"
@@ -157,14 +175,16 @@ def refusal(path: str, allowed: Allowed) -> DocumentError | None:
     if not path.startswith("/") or "\0" in path:
         return DocumentError(code="format", message="The 'path' field must be an absolute path.")
     real, own = Path(os.path.realpath(path)), Path(os.path.realpath(allowed.data))
+    # the likely one first: another may be on a file system that doesn't answer
+    roots = sorted(allowed.roots, key=lambda root: not PurePath(path).is_relative_to(root))
     # what it is before whether it is there: nobody learns what lies elsewhere
-    if not any(real.is_relative_to(os.path.realpath(root)) for root in allowed.roots):
+    if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
         return DocumentError(
             code="not_allowed", message=f"The folder is not below one of those that the setting '{ROOTS}' names."
         )
     if real.is_relative_to(own) or own.is_relative_to(real):
         return DocumentError(code="not_allowed", message="The appliance's own data folder is never followed.")
-    if not real.is_dir():
+    if not os.path.isdir(real):  # noqa: PTH112 (Path's raises where it may not be looked at)
         return DocumentError(code="missing", message="The folder is not there, or can't be looked into.")
     return None
 

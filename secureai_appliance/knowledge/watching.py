@@ -1,54 +1,49 @@
-"""Following folders: what comes, changes and goes in them comes, changes and goes in their knowledge bases.
+"""Following folders: which is due, and a thread that looks at one after the other.
 
-A look walks through a folder. A file that looks the same (size and time) at two looks is whole and is taken; one that
-is missing at two is gone.
+A file system whose server is away may answer after hours, or never, and nothing can end the thread that asks it. So
+the thread is left to itself then and another one takes the folders that are left: a folder that doesn't answer holds up
+nothing else, is not looked at by two, and goes on where it was once it answers.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Generator, Iterator
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+import msgspec
 
 from secureai_appliance.core.clock import Clock
-from secureai_appliance.governance import audit
-from secureai_appliance.governance.audit import SYSTEM
+from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.governance.configs import Configs
-from secureai_appliance.knowledge import documents, folders
-from secureai_appliance.knowledge.blobs import BlobWriter
-from secureai_appliance.knowledge.documents import DocumentError, NewFile
-from secureai_appliance.knowledge.walking import Found, Walk, filename
-from secureai_appliance.store import Store, Transaction
+from secureai_appliance.knowledge.folders import NO_ANSWER
+from secureai_appliance.knowledge.looks import Look, Tools
+from secureai_appliance.store import Store
 
 log = logging.getLogger(__name__)
 
-_TURN_SECONDS = 0.1
-_PIECE = 1024 * 1024
-_TOGETHER = 200
-_SEEN, _TAKEN, _REFUSED = "seen", "taken", "refused"
-_COLUMNS = "path, size_bytes, modified_ns, state, missing, sha256, document_id, made, error_code"
+THREAD = "watched folders"
+LEFT_AFTER = 5.0
+"""Seconds without an answer after which another thread looks at the other folders."""
+SILENT_AFTER = 30.0
+"""Seconds without an answer after which that is the folder's problem."""
 
 
-@dataclass
-class _Known:
-    """A row of `folder_files`."""
+@dataclass(eq=False)
+class _Round:
+    """A thread that looks at folders. `look` is the one under way, `answered` when a file system last answered it."""
 
-    path: str
-    size: int
-    modified: int
-    state: str
-    missing: int
-    sha256: str | None
-    document_id: str | None
-    made: bool
-    error: str | None
+    base_id: str = ""
+    look: Look | None = None
+    answered: float = 0.0
+    is_left: bool = False
+    is_silent: bool = False
 
 
 class Watcher:
-    """Looks at the folders in turn. `step` is a job of the scheduler: a tenth of a second at a time."""
+    """Has the folders looked at. `step` is a job of the scheduler; `work` looks in the calling thread."""
 
     def __init__(
         self, store: Store, clock: Clock, configs: Configs, data: Path, arrived: Callable[[], None] = lambda: None
@@ -57,282 +52,104 @@ class Watcher:
         self._store = store
         self._clock = clock
         self._configs = configs
-        self._data = data
-        self._arrived = arrived
-        self._work: Iterator[None] | None = None
+        self._tools = Tools(store, configs, data, arrived)
+        self._lock = threading.Lock()
+        self._rounds: list[_Round] = []
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+        self._stopping = False
 
-    def step(self) -> bool:
-        """Go on with the look that is under way, or begin one that is due; whether there is more to do at once."""
-        if self._work is None:
-            base_id = self._due()
-            if base_id is None:
-                return False
-            self._work = _Look(self, base_id).run()
-        started = self._clock.monotonic()
+    @property
+    def silent(self) -> int:
+        """How many folders don't answer."""
+        with self._lock:
+            return sum(each.is_silent for each in self._rounds)
+
+    def step(self) -> None:
+        """See to it that what is due is looked at, and say which folders don't answer. Raises what ended a round."""
+        now = self._clock.monotonic()
+        with self._lock:
+            failure, self._failure = self._failure, None
+            late = [each for each in self._rounds if each.look is not None and now - each.answered >= LEFT_AFTER]
+            for each in late:
+                each.is_left = True
+            is_free = not self._stopping and all(each.is_left for each in self._rounds)
+        for each in late:
+            look = each.look
+            if now - each.answered >= SILENT_AFTER and not each.is_silent and look is not None:
+                each.is_silent = True
+                look.tell(NO_ANSWER)
+        if failure is not None:
+            raise failure
+        if is_free and self._due() is not None:
+            self._begin()
+
+    def work(self) -> bool:
+        """Look at the folder that is due for longest, in the calling thread; whether there was one."""
+        alone = _Round()
+        with self._lock:
+            self._rounds.append(alone)
         try:
-            for _ in self._work:
-                if self._clock.monotonic() - started >= _TURN_SECONDS:
-                    return True
-        except BaseException:
-            self._work = None
-            raise
-        self._work = None
+            return self._look(alone)
+        finally:
+            with self._lock:
+                self._rounds.remove(alone)
+
+    def stop(self, timeout: float) -> bool:
+        """End after the piece of work that is done now; a folder that doesn't answer is not waited for."""
+        self._stopping = True
+        with self._lock:
+            thread = None if all(each.is_left for each in self._rounds) else self._thread
+        if thread is None:
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _begin(self) -> None:
+        begun = _Round()
+        with self._lock:
+            self._rounds.append(begun)
+        self._thread = threading.Thread(target=self._go_round, args=(begun,), name=THREAD, daemon=True)
+        self._thread.start()
+
+    def _go_round(self, round_: _Round) -> None:
+        try:
+            while not self._stopping and not round_.is_left and self._look(round_):
+                pass
+        except Exception as failure:  # noqa: BLE001 (the scheduler says it, and tries again later)
+            if not (self._stopping and isinstance(failure, ServiceUnavailable)):
+                self._failure = failure
+        finally:
+            with self._lock:
+                self._rounds.remove(round_)
+
+    def _look(self, round_: _Round) -> bool:
+        with self._lock:
+            base_id = round_.base_id = self._due() or ""
+        if not base_id:
+            return False
+        try:
+            with self._store.transaction() as tx:
+                # it waits anew from now on
+                tx.run("UPDATE knowledge_folders SET looked_at = ? WHERE base_id = ?", int(self._clock.now()), base_id)
+            look = Look(self._tools, base_id)
+            round_.answered, round_.look = self._clock.monotonic(), look
+            for _ in look.run():
+                round_.answered, round_.is_silent = self._clock.monotonic(), False
+                if self._stopping:
+                    break
+        finally:
+            round_.base_id, round_.look, round_.is_silent = "", None, False
         return True
 
     def _due(self) -> str | None:
-        """The base whose folder has waited longest, if that is long enough; it waits anew from now on."""
+        """The base whose folder has waited longest, if that is long enough, and is not being looked at."""
         now = int(self._clock.now())
-        before = now - self._configs.value("knowledge.folder_seconds")
         query = (
-            "SELECT base_id FROM knowledge_folders WHERE looked_at <= ? OR looked_at > ?"
-            " ORDER BY looked_at, row_id LIMIT 1"
+            "SELECT base_id FROM knowledge_folders WHERE (looked_at <= ? OR looked_at > ?)"
+            " AND base_id NOT IN (SELECT value FROM json_each(?)) ORDER BY looked_at, row_id LIMIT 1"
         )
+        looked_at = msgspec.json.encode([each.base_id for each in self._rounds]).decode()
         with self._store.read() as db:
-            base_id: str | None = db.value(query, before, now)
-        if base_id is not None:
-            with self._store.transaction() as tx:
-                tx.run("UPDATE knowledge_folders SET looked_at = ? WHERE base_id = ?", now, base_id)
-        return base_id
-
-
-class _Look:
-    """One look at one folder. `run` pauses after each small piece of work."""
-
-    def __init__(self, watcher: Watcher, base_id: str) -> None:
-        self._store = watcher._store
-        self._configs = watcher._configs
-        self._data = watcher._data
-        self._arrived = watcher._arrived
-        self._base_id = base_id
-        self._met: set[str] = set()
-        with self._store.read() as db:
-            row = db.one("SELECT path, device, problem_code FROM knowledge_folders WHERE base_id = ?", base_id)
-            self._path, self._device, self._problem = row or ("", None, None)
-            rows = db.all(f"SELECT {_COLUMNS} FROM folder_files WHERE base_id = ?", base_id)  # noqa: S608 (constant)
-        self._known = {row[0]: _Known(*row) for row in rows}
-
-    def run(self) -> Iterator[None]:
-        """The look. Raises ServiceUnavailable when the store does."""
-        reason = folders.refusal(self._path, folders.Allowed(self._configs.value(folders.ROOTS), self._data))
-        if reason is not None:
-            self._tell(reason)
-            return
-        walk = Walk(self._path)
-        changed: list[Found] = []
-        for found in walk.files():
-            self._met.add(found.path)
-            known = self._known.get(found.path)
-            if known is None or (known.size, known.modified) != (found.size, found.modified):
-                changed.append(found)
-                if len(changed) >= _TOGETHER:
-                    self._note(changed)
-            elif known.state != _TAKEN:
-                yield from self._take(found, known)
-            elif known.missing:
-                self._set_missing(known, 0)
-            yield
-        if not walk.device:
-            self._tell(DocumentError(code="missing", message="The folder is not there, or can't be looked into."))
-            return
-        self._note(changed)
-        if self._known and not self._met and walk.device != self._device:
-            message = "The folder is empty, and on another file system than before: it seems not to be mounted."
-            self._tell(DocumentError(code="unmounted", message=message))
-            return
-        yield from self._gone(walk)
-        self._tell(None, walk.device)
-
-    # taking
-
-    def _take(self, found: Found, known: _Known) -> Iterator[None]:
-        """Make a document of a whole file, or another one of the document that it was."""
-        most = self._configs.value("uploads.max_document_bytes")
-        if found.size > most:
-            self._refuse(known, "too_large", f"The file has {found.size} bytes; a document may have {most}.")
-            return
-        blob = None
-        try:
-            with found.open() as file:
-                digest = yield from _digest(file)
-                if not found.is_still(file):
-                    return  # written to meanwhile: the next look sees another file
-                if not self._has(digest):
-                    blob = BlobWriter(self._store)
-                    file.seek(0)
-                    yield from _copy(file, blob)
-        except FileNotFoundError:
-            return
-        except OSError as cause:
-            self._refuse(known, "unreadable", f"The file can't be read: {cause.strerror}.")
-            return
-        if blob is not None and blob.sha256 != digest:
-            blob.discard()
-            return
-        with self._store.transaction() as tx:
-            self._enter(tx, found, known, digest, blob)
-        self._arrived()
-
-    def _enter(self, tx: Transaction, found: Found, known: _Known, digest: str, blob: BlobWriter | None) -> None:
-        """The document, what was there before it, and the file's row: one transaction."""
-        owner = tx.value(
-            "SELECT owner_id FROM knowledge_bases WHERE id = (SELECT base_id FROM knowledge_folders"
-            " WHERE base_id = ? AND path = ?)",
-            *(self._base_id, self._path),
-        )
-        there = tx.value("SELECT id FROM documents WHERE base_id = ? AND sha256 = ?", self._base_id, digest)
-        if owner is None or (there is None and blob is None):
-            return  # given up, or deleted, meanwhile
-        before, made = known.document_id if known.made else None, True
-        alone = before is not None and not self._is_shared(tx, before, known.path)
-        if there is not None:
-            made = before == there or self._is_shared(tx, there, known.path)
-            document_id = str(there)
-        else:
-            assert blob is not None
-            file = NewFile(documents.plain_name(filename(found.path)), "", blob)
-            if before is not None and alone:
-                documents.replace(tx, self._base_id, before, file, owner)
-                document_id = before
-            else:
-                document_id = documents.put(tx, self._base_id, file, owner)
-            action = "document.replaced" if document_id == before else "document.uploaded"
-            details: audit.Details = {
-                "knowledge_base_id": self._base_id,
-                "size_bytes": blob.size,
-                "sha256": digest,
-                "folder_path": found.path,
-            }
-            audit.record(tx, SYSTEM, action, "document", document_id, details=details)
-        tx.run(
-            "UPDATE folder_files SET state = ?, missing = 0, sha256 = ?, document_id = ?, made = ?, error_code = NULL,"
-            " error_message = NULL WHERE base_id = ? AND path = ?",
-            *(_TAKEN, digest, document_id, made, self._base_id, known.path),
-        )
-        if before is not None and alone and before != document_id:
-            documents.drop(tx, self._base_id, before)
-
-    def _is_shared(self, tx: Transaction, document_id: str, path: str) -> bool:
-        """Whether another file of the folder has made the same document."""
-        query = (
-            "SELECT EXISTS (SELECT 1 FROM folder_files WHERE document_id = ? AND made AND base_id = ? AND path <> ?)"
-        )
-        return bool(tx.value(query, document_id, self._base_id, path))
-
-    def _has(self, digest: str) -> bool:
-        query = "SELECT EXISTS (SELECT 1 FROM documents WHERE base_id = ? AND sha256 = ?)"
-        with self._store.read() as db:
-            return bool(db.value(query, self._base_id, digest))
-
-    # what is noted
-
-    def _note(self, changed: list[Found]) -> None:
-        """Files that are new or not as they were: they have to stay so until the next look."""
-        if not changed:
-            return
-        with self._store.transaction() as tx:
-            if self._is_given_up(tx):
-                return
-            for found in changed:
-                tx.run(
-                    "INSERT INTO folder_files (base_id, path, size_bytes, modified_ns, state, created_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (base_id, path) DO UPDATE SET"
-                    " size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, state = excluded.state,"
-                    " missing = 0, error_code = NULL, error_message = NULL",
-                    *(self._base_id, found.path, found.size, found.modified, _SEEN, tx.now()),
-                )
-        changed.clear()
-
-    def _refuse(self, known: _Known, code: str, message: str) -> None:
-        """Say once what is wrong with a file."""
-        if known.error == code:
-            return
-        with self._store.transaction() as tx:
-            if self._is_given_up(tx):
-                return
-            log.warning("%s in the folder %s is left out: %s", known.path, self._path, message)
-            tx.run(
-                "UPDATE folder_files SET state = ?, error_code = ?, error_message = ? WHERE base_id = ? AND path = ?",
-                *(_REFUSED, code, message, self._base_id, known.path),
-            )
-            details: audit.Details = {"path": known.path, "code": code}
-            audit.record(
-                *(tx, SYSTEM, "knowledge.file_refused", "knowledge_base", self._base_id),
-                details=details,
-                outcome="failure",
-            )
-
-    def _gone(self, walk: Walk) -> Iterator[None]:
-        """Files that were not met: at the second look in a row their documents go."""
-        for known in self._known.values():
-            if known.path in self._met or not walk.knows(known.path):
-                continue
-            if not known.missing:
-                self._set_missing(known, 1)
-            else:
-                with self._store.transaction() as tx:
-                    self._forget(tx, known)
-            yield
-
-    def _forget(self, tx: Transaction, known: _Known) -> None:
-        if self._is_given_up(tx):
-            return
-        tx.run("DELETE FROM folder_files WHERE base_id = ? AND path = ?", self._base_id, known.path)
-        if not known.made or known.document_id is None:
-            return
-        other = tx.value(
-            "SELECT path FROM folder_files WHERE document_id = ? AND made AND base_id = ? LIMIT 1",
-            *(known.document_id, self._base_id),
-        )
-        if other is None:
-            documents.drop(tx, self._base_id, known.document_id)
-        else:
-            # it has another name now, by which it is to be found
-            documents.rename(tx, self._base_id, known.document_id, documents.plain_name(filename(other)))
-            tx.after_commit(self._arrived)
-
-    def _is_given_up(self, tx: Transaction) -> bool:
-        """Whether the base has another folder by now, or none."""
-        query = "SELECT EXISTS (SELECT 1 FROM knowledge_folders WHERE base_id = ? AND path = ?)"
-        return not tx.value(query, self._base_id, self._path)
-
-    def _set_missing(self, known: _Known, missing: int) -> None:
-        with self._store.transaction() as tx:
-            tx.run(
-                "UPDATE folder_files SET missing = ? WHERE base_id = ? AND path = ?",
-                *(missing, self._base_id, known.path),
-            )
-
-    def _tell(self, problem: DocumentError | None, device: str | None = None) -> None:
-        """Note what is wrong with the folder, and say it when it was not so before."""
-        code = None if problem is None else problem.code
-        kept = device if device is not None and self._met else self._device
-        if (code, kept) == (self._problem, self._device):
-            return
-        with self._store.transaction() as tx:
-            tx.run(
-                "UPDATE knowledge_folders SET problem_code = ?, problem_message = ?, device = ?, updated_at = ?"
-                " WHERE base_id = ? AND path = ?",
-                *(code, None if problem is None else problem.message, kept, tx.now(), self._base_id, self._path),
-            )
-            if problem is not None and code != self._problem:
-                log.warning("the folder %s is not followed: %s", self._path, problem.message)
-                details: audit.Details = {"path": self._path, "code": problem.code}
-                audit.record(
-                    *(tx, SYSTEM, "knowledge.folder_failed", "knowledge_base", self._base_id),
-                    details=details,
-                    outcome="failure",
-                )
-
-
-def _digest(file: IO[bytes]) -> Generator[None, None, str]:
-    digest = hashlib.sha256()
-    while piece := file.read(_PIECE):
-        digest.update(piece)
-        yield
-    return digest.hexdigest()
-
-
-def _copy(file: IO[bytes], blob: BlobWriter) -> Iterator[None]:
-    while piece := file.read(_PIECE):
-        blob.write(piece)
-        yield
+            found: str | None = db.value(query, now - self._configs.value("knowledge.folder_seconds"), now, looked_at)
+        return found

@@ -15,10 +15,11 @@ _ALIVE = b'{"status":"ok"}'
 _READY = b'{"status":"ready"}'
 
 
-class Health(msgspec.Struct, kw_only=True):
-    """`ok`: the process answers; `ready`: it can serve."""
+class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`ok`: the process answers; `ready`: it can serve. `notes`: what an administrator has to look after anyhow."""
 
     status: str
+    notes: list[str] = []
 
 
 def healthz(_: Request[None, None]) -> Answer:
@@ -37,14 +38,16 @@ def readyz(request: Request[None, None]) -> Answer:
             constraint=maintenance.CONSTRAINT,
             retry_after=state.retry_after,
         )
-    failed = [check for check in request.parts.readiness() if not check.ok]
+    checks = request.parts.readiness()
+    failed = [check for check in checks if not check.ok]
     if failed:
         raise ServiceUnavailable(
             f"Not ready: {', '.join(check.name for check in failed)}.",
             details={"checks": [{"name": check.name, "message": check.message} for check in failed]},
             retry_after=RETRY_AFTER,
         )
-    return Answer(body=_READY)
+    notes = [check.message for check in checks if check.message]
+    return Answer(body=msgspec.json.encode(Health(status="ready", notes=notes)) if notes else _READY)
 
 
 def metrics(request: Request[None, None]) -> Answer:

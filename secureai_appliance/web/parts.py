@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of `/readyz`: what was looked at, whether it is well, and one plain sentence if not."""
+    """One line of `/readyz`: what was looked at, whether it is well, and one plain sentence if not.
+
+    One that is well and has a sentence stops no request: it is a note for the administrator.
+    """
 
     name: str
     ok: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,12 @@ from click.testing import CliRunner
 
 from secureai_appliance.cli import cli
 from secureai_appliance.core.ids import random_text
+from secureai_appliance.knowledge import folders
 from secureai_appliance.knowledge.watching import Watcher
+from secureai_appliance.readiness import look
+from secureai_appliance.web.parts import Check
 from tests.support.knowledge import ready
-from tests.support.running import Running
+from tests.support.running import PATIENCE, Running
 
 BASES = "/api/v1/knowledge"
 
@@ -58,7 +62,7 @@ def test_a_folder_is_followed_and_what_is_in_it_found(api: Running, base: str, f
     watcher = Watcher(parts.store, clock, parts.configs, parts.settings.data_folder.root, parts.ingest.wake)
     for _ in range(2):
         clock.later += 100
-        while watcher.step():
+        while watcher.work():
             pass
     ready(api, base)
     hits = api.ask("POST", f"{base}/search", {"query": "When do the gaskets arrive?"}).json["data"]
@@ -108,3 +112,35 @@ def test_a_stale_if_match_changes_no_folder(api: Running, base: str, folder: Pat
     for method, body in (("PUT", {"path": str(folder)}), ("DELETE", None)):
         assert api.ask(method, f"{base}/folder", body, headers={"If-Match": tag}).status == 412
     assert api.ask("GET", f"{base}/folder").json["path"] == str(folder.parent)
+
+
+def test_a_folder_that_does_not_answer_holds_up_nobody_who_writes_and_is_422(
+    api: Running, base: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = folders.refusal, []
+
+    def writing(path: str, allowed: folders.Allowed) -> object:
+        written.append(api.ask("POST", BASES, {"name": random_text(10)}).status)
+        return real(path, allowed)
+
+    monkeypatch.setattr(folders, "refusal", writing)
+    assert api.ask("PUT", f"{base}/folder", {"path": str(folder)}).status == 200
+    assert written == [201]
+
+    is_back = threading.Event()
+    monkeypatch.setattr(folders, "refusal", lambda *_: is_back.wait(PATIENCE))
+    monkeypatch.setattr(folders, "_PATIENCE_SECONDS", 0.0)
+    refused = api.ask("PUT", f"{base}/folder", {"path": str(folder)})
+    is_back.set()
+    assert (refused.status, refused.json["error"]["details"]["constraint"]) == (422, "no_answer")
+
+
+def test_a_watched_folder_that_does_not_answer_is_no_reason_to_serve_nobody(
+    api: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = api.appliance
+    monkeypatch.setattr(Watcher, "silent", 1)
+    checks = look(parts.store, parts.settings.data_folder, parts._scheduler, parts.models, parts._watcher)
+    assert [check for check in checks if check.message] == [
+        Check("watched folders", ok=True, message="Watched folders whose file system does not answer: 1.")
+    ]

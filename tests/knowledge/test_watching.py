@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,18 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
-from secureai_appliance.knowledge import bases, blobs, documents, folders, walking
+from secureai_appliance.knowledge import bases, blobs, documents, folders, walking, watching
 from secureai_appliance.knowledge.bases import KnowledgeCreate
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import Document, DocumentQuery, NewFile
 from secureai_appliance.knowledge.folders import Allowed, FolderFile, FolderFileQuery, FolderPut
+from secureai_appliance.knowledge.looks import Look, Tools
 from secureai_appliance.knowledge.watching import Watcher
 from secureai_appliance.store import Store
 from tests.support.audit import rows
 from tests.support.clock import FakeClock
-from tests.support.knowledge import add_embedding_model
+from tests.support.knowledge import MODEL, add_embedding_model
+from tests.support.running import PATIENCE
 
 SEALER = Sealer(bytes(32))
 
@@ -52,7 +56,16 @@ class Followed:
 
     def follow(self, folder: Path) -> None:
         with self.store.transaction() as tx:
-            folders.put(tx, self.owner, self.base, FolderPut(path=str(folder)), self.allowed)
+            folders.put(tx, self.owner, self.base, FolderPut(path=str(folder)))
+
+    def add(self, name: str) -> Path:
+        """The folder of another base."""
+        folder = self.folder.with_name(name)
+        folder.mkdir()
+        with self.store.transaction() as tx:
+            base = bases.create(tx, self.owner, KnowledgeCreate(name=name), MODEL).id
+            folders.put(tx, self.owner, base, FolderPut(path=str(folder)))
+        return folder
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -64,7 +77,7 @@ class Followed:
     def look(self, times: int = 1) -> None:
         for _ in range(times):
             self._clock.advance(60)
-            while self.watcher.step():
+            while self.watcher.work():
                 pass
 
     def documents(self) -> dict[str, Document]:
@@ -88,6 +101,32 @@ class Followed:
     def actions(self) -> list[str]:
         with self.store.read() as db:
             return [row.action for row in rows(db) if row.action not in {"user.created", "knowledge.created"}]
+
+
+class Away:
+    """A file system that doesn't answer what is asked about one file until it is back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.asking: list[threading.Thread] = []
+        self._asked, self._is_back = threading.Event(), threading.Event()
+        real = os.stat
+
+        def stat(path: Any, **named: Any) -> Any:
+            if path == name and not self._is_back.is_set():
+                self.asking.append(threading.current_thread())
+                self._asked.set()
+                assert self._is_back.wait(PATIENCE)
+            return real(path, **named)
+
+        monkeypatch.setattr(os, "stat", stat)
+
+    def wait(self) -> None:
+        assert self._asked.wait(PATIENCE)
+
+    def come_back(self) -> None:
+        self._is_back.set()
+        for thread in self.asking:
+            thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -360,21 +399,11 @@ def test_what_is_too_large_or_unreadable_is_told_once_with_its_code(
     assert followed.files()["closed.txt"].error is None
 
 
-def test_a_large_file_is_taken_in_small_steps(followed: Followed, clock: FakeClock) -> None:
+def test_a_large_file_is_taken_in_small_pieces(followed: Followed) -> None:
     (followed.folder / "large.bin").write_bytes(bytes(range(256)) * 4096 * 6)
     followed.look()
-    clock.advance(60)
-    steps = 0
-    real = clock.monotonic
-
-    def passing() -> float:
-        clock._monotonic += 0.06
-        return real()
-
-    clock.monotonic = passing  # type: ignore[method-assign]
-    while followed.watcher.step():
-        steps += 1
-    assert steps >= 6
+    tools = Tools(followed.store, followed.configs, followed.allowed.data, lambda: None)
+    assert sum(1 for _ in Look(tools, followed.base).run()) >= 12  # each of them is read twice
     assert followed.documents()["large.bin"].size_bytes == 6 << 20
 
 
@@ -411,3 +440,105 @@ def test_a_base_that_is_deleted_while_its_folder_is_looked_at_leaves_nothing(
     with followed.store.read() as db:
         for table in ("documents", "folder_files", "knowledge_folders"):
             assert db.value(f"SELECT COUNT(*) FROM {table}") == 0
+
+
+def _ended(watcher: Watcher, but: list[threading.Thread]) -> None:
+    """Until no thread looks at folders any more but those that get no answer."""
+    for thread in threading.enumerate():
+        if thread.name == watching.THREAD and thread not in but:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+def test_a_folder_that_does_not_answer_is_told_holds_up_no_other_and_is_gone_on_with(
+    followed: Followed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed.write("a.txt", "text of a")
+    followed.write("b.txt", "text of b")
+    other = followed.add("other")
+    followed.look()
+    away = Away(monkeypatch, "b.txt")
+    watcher = followed.watcher
+
+    clock.advance(60)
+    watcher.step()
+    away.wait()
+    (other / "c.txt").write_text("text of c")
+    watcher.step()
+    assert (watcher.silent, followed.problem()) == (0, None)  # it is not late yet
+    clock.advance(watching.LEFT_AFTER)
+    for _ in range(2):
+        watcher.step()
+        _ended(watcher, away.asking)
+        clock.advance(60)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watcher.step()
+            _ended(watcher, away.asking)
+            clock.advance(60)
+    assert {"a.txt", "c.txt"} == set(followed.documents())
+    assert len(away.asking) == 1  # nobody else went there
+    assert (watcher.silent, followed.problem()) == (1, "no_answer")
+    assert [str(followed.folder) in record.getMessage() for record in caplog.records].count(True) == 1
+    assert followed.actions().count("knowledge.folder_failed") == 1
+    assert watcher.stop(0)  # nobody waits for it
+
+    away.come_back()
+    assert (watcher.silent, len(away.asking)) == (0, 1)
+
+
+def test_a_folder_that_answers_again_is_followed_as_if_nothing_had_been(
+    followed: Followed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.write("a.txt", "text of a")
+    followed.write("b.txt", "text of b")
+    followed.look(2)
+    followed.write("b.txt", "text of b, changed")
+    away = Away(monkeypatch, "b.txt")
+    clock.advance(60)
+    followed.watcher.step()
+    away.wait()
+    clock.advance(watching.SILENT_AFTER)
+    followed.watcher.step()
+    assert followed.problem() == "no_answer"
+    away.come_back()
+    _ended(followed.watcher, [])
+    assert followed.problem() is None
+    clock.advance(60)
+    followed.watcher.step()
+    _ended(followed.watcher, [])
+    assert {name: followed.text(name) for name in followed.documents()} == {
+        "a.txt": "text of a",
+        "b.txt": "text of b, changed",
+    }
+
+
+def test_a_look_that_fails_is_the_failure_of_the_next_step_and_another_follows(
+    followed: Followed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.write("a.txt", "text of a")
+    with monkeypatch.context() as broken:
+        broken.setattr(Look, "run", lambda _: 1 / 0)
+        clock.advance(60)
+        followed.watcher.step()
+        _ended(followed.watcher, [])
+    with pytest.raises(ZeroDivisionError):
+        followed.watcher.step()
+    followed.look(2)
+    assert set(followed.documents()) == {"a.txt"}
+
+
+def test_a_root_that_does_not_answer_is_not_asked_about_folders_of_another(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = os.path.realpath
+
+    def noting(path: str | Path) -> str:
+        asked.append(str(path))
+        return real(path)
+
+    monkeypatch.setattr(os.path, "realpath", noting)
+    roots = ["/mnt/away", *followed.allowed.roots]
+    assert folders.refusal(str(followed.folder), Allowed(roots, followed.allowed.data)) is None
+    assert "/mnt/away" not in asked

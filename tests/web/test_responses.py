@@ -119,7 +119,9 @@ def test_the_access_log_names_template_and_user_and_no_secret(app: App, caplog: 
 
 def test_readiness_names_what_failed(app: App) -> None:
     assert app.call("GET", "/readyz", key=None).json == {"status": "ready"}
-    app.does.checks += [Check("store", ok=True), Check("disk", ok=False, message="It is full.")]
+    app.does.checks += [Check("store", ok=True), Check("folders", ok=True, message="One is away.")]
+    assert app.call("GET", "/readyz", key=None).json == {"status": "ready", "notes": ["One is away."]}
+    app.does.checks += [Check("disk", ok=False, message="It is full.")]
     got = app.call("GET", "/readyz", key=None)
     assert got.status == 503
     assert got.error["details"]["checks"] == [{"name": "disk", "message": "It is full."}]

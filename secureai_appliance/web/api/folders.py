@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secureai_appliance.accounts import users
 from secureai_appliance.knowledge import folders
 from secureai_appliance.knowledge.folders import Folder, FolderFile, FolderFileQuery, FolderPut
 from secureai_appliance.store import Page
@@ -16,10 +17,14 @@ def show(request: Request[None, None]) -> Folder:
 
 def put(request: Request[FolderPut, None]) -> Folder:
     parts, caller, base_id = request.parts, request.caller, request.path["id"]
-    if (current := folders.find(request.tx, caller, base_id)) is not None:
-        require_match(request, current)
-    allowed = folders.Allowed(parts.configs.value(folders.ROOTS), parts.data.root)
-    return folders.put(request.tx, caller, base_id, request.body, allowed)
+    with parts.store.read() as db:
+        folders.find(db, caller, base_id)  # whoever may not change the base is told nothing of the server's folders
+    folders.require_allowed(request.body.path, folders.Allowed(parts.configs.value(folders.ROOTS), parts.data.root))
+    with parts.store.transaction() as tx:
+        users.require_active(tx, caller.user_id)
+        if (current := folders.find(tx, caller, base_id)) is not None:
+            require_match(request, current)
+        return folders.put(tx, caller, base_id, request.body)
 
 
 def delete(request: Request[None, None]) -> None:

@@ -153,7 +153,7 @@ class Engine:
 
     def _load(self, path: Path) -> tuple[LoadedModel, Context, Runner]:
         info = describe_model(path)
-        if info.is_embedding:
+        if info.kind != "chat":
             raise LoadFailure("The model makes embeddings; it can't write text.")
         limits = self._limits(info)
         batch = limits.alone_chunk + limits.slots

@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
+Kind = Literal["chat", "embedding", "rerank"]
+"""What a model is for: to answer, to make vectors of texts, to score how well texts answer a question."""
 Value = int | float | bool | str | tuple[int | float | bool, ...]
 
 _MAX_KEYS = 65_536
@@ -47,6 +49,9 @@ _FILE_TYPES = {
     29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4",
 }  # fmt: skip
 
+RANK = 4
+"""llama.cpp's pooling type of models that rank: a score in place of a vector."""
+
 _ENCODERS = {
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
     "gemma-embedding",
@@ -59,6 +64,7 @@ class GgufInfo:
 
     `parameters` counts the elements of all tensors. `context_length` is what the model was trained for, in tokens,
     0 when the file doesn't say. `kv_bytes_per_token` is what one token of context costs in memory at 16 bits.
+    `has_head`: there is a layer that classifies or ranks, by `classes` figures; `rerank_template` says what it reads.
     `fingerprint` is 8 hex digits over header and size: it tells files apart, it is no checksum.
     """
 
@@ -74,9 +80,17 @@ class GgufInfo:
     pooling: int | None
     license: str | None
     chat_template: str | None
-    is_embedding: bool
+    rerank_template: str | None
+    has_head: bool
+    classes: int
+    kind: Kind
     size_bytes: int
     fingerprint: str
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it only reads, and was not made to generate."""
+        return self.architecture in _ENCODERS
 
 
 def read_gguf(path: Path) -> GgufInfo:
@@ -100,6 +114,7 @@ def read_gguf(path: Path) -> GgufInfo:
 
 @dataclass(frozen=True)
 class _Tensor:
+    name: str
     elements: int
     row: int
     kind: int
@@ -220,7 +235,7 @@ def _read_array(reader: _Reader, key: str, metadata: dict[str, Value]) -> int:
 
 
 def _read_tensor(reader: _Reader) -> _Tensor:
-    reader.string()
+    name = reader.string()
     dimensions = reader.u32()
     if not 1 <= dimensions <= 4:
         raise ValueError(f"The file is damaged: a tensor of {dimensions} dimensions.")
@@ -228,7 +243,7 @@ def _read_tensor(reader: _Reader) -> _Tensor:
     elements = math.prod(shape)
     if elements == 0 or elements >= 1 << 62:
         raise ValueError("The file is damaged: a tensor of impossible size.")
-    return _Tensor(elements, shape[0], reader.u32(), reader.u64())
+    return _Tensor(name, elements, shape[0], reader.u32(), reader.u64())
 
 
 def _check_data(reader: _Reader, metadata: Mapping[str, Value], tensors: list[_Tensor]) -> None:
@@ -270,10 +285,19 @@ def _describe(
         pooling=pooling if isinstance(pooling, int) else None,
         license=_text(metadata, "general.license") or None,
         chat_template=_text(metadata, "tokenizer.chat_template") or None,
-        is_embedding=architecture in _ENCODERS or (isinstance(pooling, int) and pooling > 0),
+        rerank_template=_text(metadata, "tokenizer.chat_template.rerank") or None,
+        has_head=any(tensor.name.startswith("cls.") for tensor in tensors),
+        classes=lengths.get(f"{architecture}.classifier.output_labels", 1),
+        kind=_kind(architecture, pooling),
         size_bytes=size,
         fingerprint=fingerprint,
     )
+
+
+def _kind(architecture: str, pooling: Value | None) -> Kind:
+    if pooling == RANK:
+        return "rerank"
+    return "embedding" if architecture in _ENCODERS or (isinstance(pooling, int) and pooling > 0) else "chat"
 
 
 def _quantization(metadata: Mapping[str, Value], tensors: list[_Tensor]) -> str:

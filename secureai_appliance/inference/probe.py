@@ -13,13 +13,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from secureai_appliance.core.errors import Failure
 from secureai_appliance.core.worker import worker_command
+from secureai_appliance.inference.gguf import Kind
 from secureai_appliance.inference.library import without_paths
-
-Kind = Literal["chat", "embedding"]
 
 TIMEOUT = 120.0
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +33,7 @@ class ProbeResult:
 
 
 def probe(path: Path, kind: Kind, timeout: float = TIMEOUT) -> ProbeResult:
-    """Load the file and decode or embed one token, in a child that is ended after `timeout` seconds."""
+    """Load the file and decode, embed or score one token, in a child that is ended after `timeout` seconds."""
     begun = time.monotonic()
     child = subprocess.Popen(
         worker_command("probe-model", str(path), kind),
@@ -66,7 +64,7 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort is an answer here, not something to examine
     reason: str | None = None
     try:
-        _try_embedding(path) if kind == "embedding" else _try_chat(path)
+        {"chat": _try_chat, "embedding": _try_embedding, "rerank": _try_rerank}[kind](path)
     except Failure as failure:
         reason = failure.message
     sys.stdout.write(json.dumps({"reason": reason}) + "\n")
@@ -91,11 +89,20 @@ def _try_chat(path: Path) -> None:
 
 
 def _try_embedding(path: Path) -> None:
-    from secureai_appliance.inference.embedder import Embedder, EmbedderOptions
+    from secureai_appliance.inference.embedder import Embedder
+    from secureai_appliance.inference.pooled import PooledOptions
 
-    embedder = Embedder(path, EmbedderOptions(threads=1))
+    embedder = Embedder(path, PooledOptions(threads=1))
     embedder.embed([embedder.tokenize("a")])
     embedder.close()
+
+
+def _try_rerank(path: Path) -> None:
+    from secureai_appliance.inference.reranker import Reranker, RerankerOptions
+
+    reranker = Reranker(path, RerankerOptions(threads=1))
+    reranker.score(reranker.pairs("a", ["b"]))
+    reranker.close()
 
 
 def _reason(code: int, output: str, errors: str) -> str | None:

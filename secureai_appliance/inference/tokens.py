@@ -7,11 +7,14 @@ import ctypes
 import re
 from array import array
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from secureai_appliance.inference.model import LoadedModel
 from secureai_appliance.inference.template import Segment
 
+_WORD_PIECES = 3  # llama_vocab_type of BERT
 _UNKNOWN, _CONTROL = 1 << 0, 1 << 3  # llama_token_attr
 
 # Some vocabularies are split with std::regex, which recurses once per character of a run: a run of 40,000 letters
@@ -34,6 +37,15 @@ class TooManyTokens(ValueError):
     def __init__(self, count: int) -> None:
         super().__init__(f"The text has {count} tokens.")
         self.count = count
+
+
+@dataclass(frozen=True)
+class Separators:
+    """The tokens around two texts that are read together."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
 
 
 class Vocabulary:
@@ -95,6 +107,28 @@ class Vocabulary:
         if self._add_bos and (not tokens or tokens[0] != self.bos):
             tokens.insert(0, self.bos)
         return _listed(tokens)
+
+    def split_control(self, text: str) -> list[str]:
+        """Ordinary text and texts of control tokens in turn, beginning and ending with the former."""
+        return self._control_pattern.split(text)
+
+    @cached_property
+    def separators(self) -> Separators:
+        """What models that compare two texts were trained with: `[CLS] a [SEP] b [SEP]`, `<s> a </s></s> b </s>`."""
+        api = self._api
+        with self._model.use():
+            separator = int(api.llama_vocab_sep(self._pointer))
+            adds_end, adds_separator = (
+                bool(adds(self._pointer)) for adds in (api.llama_vocab_get_add_eos, api.llama_vocab_get_add_sep)
+            )
+            is_bert = int(api.llama_vocab_type(self._pointer)) == _WORD_PIECES
+        start = [self.bos] * self._add_bos
+        if is_bert:
+            # llama-server takes these from two flags of the file, which are not right in all: some inputs then end
+            # without a separator, others have two between the texts
+            return Separators(start, [separator], [separator])
+        end = [self.eos if self.eos >= 0 else separator] * adds_end
+        return Separators(start, end + [separator] * adds_separator, end)
 
     def piece(self, token: int) -> bytes:
         """The bytes of one token: not always whole characters; empty for control tokens. Raises ValueError."""

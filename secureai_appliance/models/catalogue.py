@@ -12,13 +12,12 @@ from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict, NotFound, UnprocessableEntity
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM, Actor
-from secureai_appliance.inference.gguf import GgufInfo
+from secureai_appliance.inference.gguf import GgufInfo, Kind
 from secureai_appliance.models import remote
 from secureai_appliance.models.bundled import BundledModel
 from secureai_appliance.models.remote import Remote
 from secureai_appliance.store import ListQuery, ListSpec, Page, Reader, Transaction, list_page
 
-Kind = Literal["chat", "embedding"]
 Status = Literal["available", "loading", "loaded", "failed"]
 Source = Literal["bundled", "imported", "remote"]
 
@@ -26,9 +25,10 @@ _REASON = 500
 DEFAULT = "default"
 """The name that always stands for a chat model: it can be moved to another, never removed."""
 
-CAPABILITIES: dict[str, list[str]] = {
+CAPABILITIES: dict[Kind, list[str]] = {
     "chat": ["chat", "completion", "tools", "json_schema"],
     "embedding": ["embedding"],
+    "rerank": ["rerank"],
 }
 
 # a new install answers to these names, so that clients written for a hosted service run unedited

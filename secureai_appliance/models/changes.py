@@ -100,5 +100,5 @@ def _check_settings(row: ModelRow, settings: ModelSettings) -> None:
             raise UnprocessableEntity(str(cause), field="settings.chat_template", constraint="template") from cause
     if settings.gpu_layers and not load_library().has_gpu:
         raise UnprocessableEntity(NO_GPU, field="settings.gpu_layers", constraint="gpu")
-    if row.kind == "embedding" and settings != ModelSettings():
-        raise UnprocessableEntity("An embedding model has no such settings.", field="settings")
+    if row.kind != "chat" and settings != ModelSettings():
+        raise UnprocessableEntity("Only a chat model has such settings.", field="settings")

@@ -7,9 +7,10 @@ import threading
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.inference.engine import Engine
+from secureai_appliance.inference.reranker import Reranker
 from secureai_appliance.models.catalogue import Status
 
-Loaded = Engine | Embedder
+Loaded = Engine | Embedder | Reranker
 
 _FIRST_COOLDOWN = 5.0
 _LONGEST_COOLDOWN = 300.0

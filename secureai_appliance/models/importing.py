@@ -30,7 +30,7 @@ from secureai_appliance.core.paths import DataFolder, flush_to_disk
 from secureai_appliance.governance.audit import SYSTEM, Actor
 from secureai_appliance.inference.gguf import GgufInfo, read_gguf
 from secureai_appliance.models import catalogue
-from secureai_appliance.models.catalogue import Alias, Kind, ModelRow, Name, NewModel
+from secureai_appliance.models.catalogue import Alias, ModelRow, Name, NewModel
 from secureai_appliance.models.registry import Loader
 from secureai_appliance.models.remote import RemoteCreate
 from secureai_appliance.store import Store, Transaction
@@ -113,13 +113,12 @@ class Importer:
                 )
             with self.store.read() as db:
                 catalogue.refuse_known(db, digest)
-            kind: Kind = "embedding" if info.is_embedding else "chat"
-            reason = self.loader.probe(source, kind)
+            reason = self.loader.probe(source, info.kind)
             if reason is not None:
                 raise UnprocessableEntity(f"The model can't be used: {reason}", field="file", constraint="model")
             # the row must not reach the disk before the bytes do
             os.fsync(file.fileno())
-            model = NewModel(model_id, kind, "", digest, info, self.loader.build())
+            model = NewModel(model_id, info.kind, "", digest, info, self.loader.build())
 
             def enter(tx: Transaction, file: str) -> ModelRow:
                 if uploaded is not None:

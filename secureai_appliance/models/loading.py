@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from secureai_appliance.inference.core_budget import CoreBudget
-from secureai_appliance.inference.cores import usable_cores
-from secureai_appliance.inference.embedder import Embedder, EmbedderOptions
+from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.inference.engine import DEFAULT_CONTEXT, Engine, EngineOptions
+from secureai_appliance.inference.gguf import Kind
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.memory import available_memory, predict
 from secureai_appliance.inference.model import describe_model
+from secureai_appliance.inference.pooled import PooledOptions, sizes
+from secureai_appliance.inference.reranker import Reranker, RerankerOptions
 from secureai_appliance.inference.template import ChatTemplate
-from secureai_appliance.models.catalogue import Kind, ModelRow
+from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.registry import Loaded, Loader
 from secureai_appliance.settings import Settings
 
@@ -32,6 +34,8 @@ def loader(settings: Settings, cores: CoreBudget | None = None) -> Loader:
     def load(path: Path, row: ModelRow) -> Loaded:
         if row.kind == "embedding":
             return Embedder(path, _embedder_options(settings), cores)
+        if row.kind == "rerank":
+            return Reranker(path, _reranker_options(settings), cores)
         engine = Engine(path, _engine_options(settings, row), cores=cores)
         if row.settings.chat_template is not None:
             _override_template(engine, row.settings.chat_template)
@@ -56,8 +60,12 @@ def _probe(path: Path, kind: Kind) -> str | None:
     return None if result.ok else result.reason
 
 
-def _embedder_options(settings: Settings) -> EmbedderOptions:
-    return EmbedderOptions(threads=settings.threads or None)
+def _embedder_options(settings: Settings) -> PooledOptions:
+    return PooledOptions(threads=settings.threads or None)
+
+
+def _reranker_options(settings: Settings) -> RerankerOptions:
+    return RerankerOptions(threads=settings.threads or None)
 
 
 def _engine_options(settings: Settings, row: ModelRow) -> EngineOptions:
@@ -73,13 +81,11 @@ def _engine_options(settings: Settings, row: ModelRow) -> EngineOptions:
 
 
 def _predict(path: Path, row: ModelRow, settings: Settings) -> int:
-    """Bytes, with the figures that Engine and Embedder take. Raises LoadFailure for a file that makes no sense."""
+    """Bytes, with the figures that the model's class takes. Raises LoadFailure for a file that makes no sense."""
     info = describe_model(path)
-    if row.kind == "embedding":
-        embedding = _embedder_options(settings)
-        batch = min(embedding.batch, info.context_length or embedding.batch)
-        tokens = batch * (embedding.threads or usable_cores())
-        return predict(info, tokens, tokens, 1).total
+    if row.kind != "chat":
+        pooled = _embedder_options(settings) if row.kind == "embedding" else _reranker_options(settings)
+        return sizes(info, pooled)[1].total
     options = _engine_options(settings, row)
     context = min(options.context_length or DEFAULT_CONTEXT, info.context_length or DEFAULT_CONTEXT)
     return predict(info, 2 * context, options.prompt_chunk + options.slots, options.slots).total

@@ -18,9 +18,10 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import Conflict, Failure, ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.inference.engine import Engine
+from secureai_appliance.inference.gguf import Kind
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.models import catalogue
-from secureai_appliance.models.catalogue import Kind, ModelRow
+from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.models.handle import Handle, Loaded
 from secureai_appliance.models.remotes import Remotes
 from secureai_appliance.models.room import NoRoom, Room
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Handle", "Loaded", "Loader", "Models"]
 
 _CLOSING_SECONDS = 5.0
+_MADE: dict[Kind, str] = {"chat": "completions", "embedding": "embeddings", "rerank": "rankings"}
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ class Loader:
 def require_kind(row: ModelRow, kind: Kind) -> None:
     """Raise UnprocessableEntity for a model of another kind."""
     if row.kind != kind:
-        makes, not_ = ("embeddings", "completions") if kind == "chat" else ("completions", "embeddings")
         raise UnprocessableEntity(
-            f"The model '{row.name}' makes {makes}, not {not_}.", code="unsupported_model", param="model"
+            f"The model '{row.name}' makes {_MADE[row.kind]}, not {_MADE[kind]}.",
+            code="unsupported_model",
+            param="model",
         )
 
 
@@ -94,6 +97,15 @@ class Models:
         require_kind(row, "embedding")
         return self._open(row)
 
+    def rerank(self, row: ModelRow) -> Handle:
+        """The place of a rerank model, which is being read from now on. Raises UnprocessableEntity otherwise."""
+        require_kind(row, "rerank")
+        return self._open(row)
+
+    def of_any_kind(self, row: ModelRow) -> Handle:
+        """The place of a model, whatever it is for. Raises UnprocessableEntity for one that another server runs."""
+        return self._open(row)
+
     def show(self, row: ModelRow) -> catalogue.Model:
         """The model as the API shows it."""
         if row.source == "remote":
@@ -113,7 +125,7 @@ class Models:
         """Tokens that one request may use: the model's own bound or ours, whichever is less."""
         if isinstance(loaded, Engine):
             return loaded.context_length  # settings that were changed since count from the next loading on
-        if row.kind == "embedding":
+        if row.kind != "chat":
             return row.context_length
         return min(row.context_length, row.settings.context_length or self._context_length)
 

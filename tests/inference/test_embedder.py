@@ -10,7 +10,8 @@ import pytest
 
 from secureai_appliance.core.errors import InternalError, ServiceUnavailable, ValidationError
 from secureai_appliance.inference.context import Context
-from secureai_appliance.inference.embedder import Abandoned, Embedder, EmbedderOptions, _Call, pack
+from secureai_appliance.inference.embedder import Embedder
+from secureai_appliance.inference.pooled import Abandoned, PooledOptions, _Call, pack
 from tests.support.models import EMBEDDING, PATIENCE
 
 
@@ -84,7 +85,7 @@ def test_calls_from_many_threads_get_their_own_vectors(embedder: Embedder) -> No
 class Held(Embedder):
     """An embedder whose first batch of a call that is not short waits for the test."""
 
-    def __init__(self, options: EmbedderOptions) -> None:
+    def __init__(self, options: PooledOptions) -> None:
         self.computing = threading.Event()
         self.go_on = threading.Event()
         super().__init__(EMBEDDING, options)
@@ -98,7 +99,7 @@ class Held(Embedder):
 
 def test_too_many_calls_are_refused_and_closing_ends_those_under_way() -> None:
     before = set(threading.enumerate())
-    embedder = Held(EmbedderOptions(threads=1, max_waiting=2))
+    embedder = Held(PooledOptions(threads=1, max_waiting=2))
     outcomes: list[Exception] = []
 
     def call() -> None:
@@ -131,7 +132,7 @@ def test_too_many_calls_are_refused_and_closing_ends_those_under_way() -> None:
 
 
 def test_a_query_does_not_wait_for_batches_of_others() -> None:
-    embedder = Held(EmbedderOptions(threads=1))
+    embedder = Held(PooledOptions(threads=1))
     indexing = threading.Thread(target=embedder.embed, args=([[2023] * 300] * 50,))
     indexing.start()
     assert embedder.computing.wait(PATIENCE)
@@ -143,7 +144,7 @@ def test_a_query_does_not_wait_for_batches_of_others() -> None:
 
 
 def test_what_nobody_waits_for_any_more_is_not_computed_on() -> None:
-    embedder = Held(EmbedderOptions(threads=1))
+    embedder = Held(PooledOptions(threads=1))
     gone = threading.Event()
     outcomes: list[Exception] = []
 
@@ -166,7 +167,7 @@ def test_what_nobody_waits_for_any_more_is_not_computed_on() -> None:
 
 
 def test_a_batch_that_fails_fails_its_call_and_the_next_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder = Embedder(EMBEDDING, EmbedderOptions(threads=1))
+    embedder = Embedder(EMBEDDING, PooledOptions(threads=1))
     with monkeypatch.context() as broken:
         for context in embedder._contexts:
             broken.setattr(context, "decode", lambda: -1)
@@ -178,7 +179,7 @@ def test_a_batch_that_fails_fails_its_call_and_the_next_one_works(monkeypatch: p
 
 
 def test_a_worker_that_dies_tells_its_callers_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder = Embedder(EMBEDDING, EmbedderOptions(threads=1))
+    embedder = Embedder(EMBEDDING, PooledOptions(threads=1))
 
     def broken() -> int:
         raise RuntimeError("broken")

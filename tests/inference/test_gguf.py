@@ -36,14 +36,14 @@ def test_the_bundled_chat_model_describes_itself() -> None:
     assert info.vocabulary_size == 49_152
     assert info.kv_bytes_per_token == 30 * 3 * (64 + 64) * 2
     assert info.chat_template is not None
-    assert not info.is_embedding
+    assert info.kind == "chat"
 
 
 def test_the_bundled_embedding_model_describes_itself() -> None:
     info = read_gguf(EMBEDDING)
 
     assert (info.architecture, info.quantization, info.context_length) == ("bert", "Q8_0", 512)
-    assert (info.embedding_length, info.pooling, info.is_embedding) == (384, 1, True)
+    assert (info.embedding_length, info.pooling, info.kind) == (384, 1, "embedding")
 
 
 def test_a_small_file_is_described(tmp_path: Path) -> None:

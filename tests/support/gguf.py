@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-STRING, ARRAY, U32 = 8, 9, 4
+STRING, ARRAY, U32, F32 = 8, 9, 4, 6
 
 
 def text(value: str | bytes) -> bytes:
@@ -18,6 +18,10 @@ def string_key(key: str, value: str) -> bytes:
 
 def u32_key(key: str, value: int) -> bytes:
     return text(key) + struct.pack("<II", U32, value)
+
+
+def f32_key(key: str, value: float) -> bytes:
+    return text(key) + struct.pack("<If", F32, value)
 
 
 def array_key(key: str, kind: int, count: int, data: bytes) -> bytes:

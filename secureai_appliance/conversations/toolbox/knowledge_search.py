@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.core.errors import Failure
-from secureai_appliance.inference.embedder import Abandoned
+from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.knowledge import bases
 from secureai_appliance.knowledge.search import Result, SearchRequest, block, search
 from secureai_appliance.store import Store

@@ -25,7 +25,7 @@ from secureai_appliance.conversations.toolbox.registry import SHELF
 from secureai_appliance.conversations.toolbox.shapes import Tool
 from secureai_appliance.conversations.turns import Completing, Turn, Unkept
 from secureai_appliance.core.errors import NotFound
-from secureai_appliance.inference.embedder import Abandoned
+from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.catalogue import ModelRow
 from secureai_appliance.web.answers import Answer, Stream

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.core.errors import ValidationError
-from secureai_appliance.inference.embedder import Abandoned
+from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.knowledge import bases, blobs, documents, search
 from secureai_appliance.knowledge import chunks as listed
 from secureai_appliance.knowledge.arrivals import Arrivals, FromUpload, IntoBase

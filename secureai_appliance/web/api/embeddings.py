@@ -5,7 +5,7 @@ from __future__ import annotations
 from secureai_appliance.conversations import embeddings, remote_embeddings
 from secureai_appliance.conversations.embeddings import EmbeddingList, EmbeddingRequest
 from secureai_appliance.conversations.running import ClientGone
-from secureai_appliance.inference.embedder import Abandoned
+from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.models import catalogue
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.api.completions import CLIENT_CLOSED_REQUEST

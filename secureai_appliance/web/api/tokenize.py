@@ -18,7 +18,7 @@ def create(request: Request[TokenizeRequest, None]) -> TokenList | Answer:
         row = catalogue.find(db, request.body.model)
     request.caller.require_model(row.id, request.body.model)
     with parts.models.held(row):
-        handle = parts.models.chat(row) if row.kind == "chat" else parts.models.embedding(row)
+        handle = parts.models.of_any_kind(row)
         while (loaded := handle.wait(_POLL)) is None:
             if request.disconnected():
                 return Answer(CLIENT_CLOSED_REQUEST)

@@ -53,9 +53,11 @@ class Conversation:
             body["knowledge_base_ids"] = list(self.bases)
         whole: list[str] = []
         citations: list[dict[str, Any]] = []
+        coverage: dict[str, Any] | None = None
         for chunk in self._client.stream("/chat/completions", body):
             self.chat_id = chunk.get("chat_id") or self.chat_id
             citations += chunk.get("citations", [])
+            coverage = chunk.get("retrieval", {}).get("coverage") or coverage
             for choice in chunk.get("choices", []):
                 if text := choice["delta"].get("content"):
                     whole.append(text)
@@ -65,6 +67,8 @@ class Conversation:
         for citation in [each for each in citations if each["cited"]] or citations:
             page = "" if citation["page"] is None else f", page {citation['page']}"
             write(_harmless(f"  [{citation['index']}] {citation['filename']}{page}\n"))
+        if coverage and not coverage["complete"]:
+            write(f"  (from {coverage['share']:.0%} of the text)\n")
         if not self._store:
             self._messages += [said, {"role": "assistant", "content": "".join(whole)}]
 

@@ -66,11 +66,12 @@ def test_answers_from_documents_name_their_sources() -> None:
     class Sourced(Scripted):
         def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from super().stream(path, body)
-            yield {"choices": [], "citations": [unused, cited]}
+            coverage = {"complete": False, "share": 0.23}
+            yield {"choices": [], "citations": [unused, cited], "retrieval": {"coverage": coverage}}
 
     client, shown = Sourced("So it is [2]."), list[str]()
     conversation = Conversation(cast(Client, client))
     conversation.bases = ["manuals"]
     conversation.converse(["one"], shown.append)
     assert client.asked[0]["knowledge_base_ids"] == ["manuals"]
-    assert "".join(shown) == "So it is [2].\n  [2] manual�.pdf, page 3\n"
+    assert "".join(shown) == "So it is [2].\n  [2] manual�.pdf, page 3\n  (from 23% of the text)\n"

@@ -8,6 +8,7 @@ import msgspec
 
 from secureai_appliance.conversations.logprobs import ChoiceLogprobs
 from secureai_appliance.conversations.running import Counts
+from secureai_appliance.knowledge.whole import Coverage
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
@@ -128,8 +129,9 @@ class Retrieved(msgspec.Struct, kw_only=True):
     """What an answer was made from.
 
     `outcome`: `passages`, the best ones; `document`, a document as a whole; `not_in_documents`: nothing reached
-    `min_score`, and no model was asked to answer all the same. `left_out`: passages for which the model's context had
-    no room. `trace_id`: see `/knowledge/{id}/traces/{trace_id}`; null when it could not be kept.
+    `min_score`, and no model was asked to answer all the same. `left_out`: passages that the model was not
+    given, because its context or `document_tokens` had no room; `coverage`: how much of a `document` it was given, null
+    otherwise. `trace_id`: see `/knowledge/{id}/traces/{trace_id}`; null when it could not be kept.
     """
 
     outcome: Literal["passages", "document", "not_in_documents"]
@@ -138,6 +140,7 @@ class Retrieved(msgspec.Struct, kw_only=True):
     best_score: float | None
     sources: int
     left_out: int
+    coverage: Coverage | None
     trace_id: str | None
 
 

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,15 +19,17 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations.answers import Citation, Retrieved
 from secureai_appliance.conversations.asking_whole import asks_about_whole, has_topic
 from secureai_appliance.conversations.assistants import Assistant
+from secureai_appliance.conversations.fitting import Fitted, fit_best, fit_parts, most_parts
 from secureai_appliance.conversations.messages import ChatRequest, Message, Retrieval, plain_text
 from secureai_appliance.conversations.room import Room
 from secureai_appliance.core.errors import NotFound, ServiceUnavailable
 from secureai_appliance.knowledge import bases, traces, whole
 from secureai_appliance.knowledge.relevance import telling
-from secureai_appliance.knowledge.search import Cut, Result, SearchFilter, SearchRequest, block, search
+from secureai_appliance.knowledge.search import Cut, Result, SearchFilter, SearchRequest, search
 from secureai_appliance.knowledge.search import Trace as SearchTrace
 from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.knowledge.traces import Outcome, Source
+from secureai_appliance.knowledge.whole import Coverage, Outline, Part, spread
 from secureai_appliance.store import Reader, Store
 
 if TYPE_CHECKING:
@@ -39,9 +41,9 @@ TOP_K = 5
 _LONGEST_QUERY = 8000
 _OWN_WORDS = 3
 """A question with fewer words that tell something may refer to the one before it."""
-_LEAST_TRIMMED = 32
-_BETWEEN = 2
 _FRAME = 24  # what templates put around two messages
+_MOST_CHARACTERS = 8
+"""Of a token, in a text: more of them than that are too many for sure."""
 
 INSTRUCTIONS = (
     "Answer my question from these numbered sources. Put the number of the source that you use behind each statement,"
@@ -49,7 +51,7 @@ INSTRUCTIONS = (
 )
 AGREED = "I have read the sources. I answer from them only, and put the number of the source behind each statement, like [1]."  # noqa: E501
 WHOLE = "These are the parts of the document, in order."
-BEGINNING = "These are the first parts of the document; the rest is not here."
+PARTS = "These are the beginnings of parts from all over the document, in order; the rest of it is not here."
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,7 @@ class _Found:
     passages: list[Result]
     search: SearchTrace | None = None
     best: float | None = None
-
-
-@dataclass
-class _Fitted:
-    sources: list[Result] = field(default_factory=list)
-    blocks: list[str] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    left_out: list[Result] = field(default_factory=list)
+    outline: Outline | None = None
 
 
 def bases_of(db: Reader, caller: Caller, request: ChatRequest, assistant: Assistant | None) -> list[str] | None:
@@ -158,11 +153,15 @@ class Grounding:
         if at is None or not (question := _asked(request.messages[at])):
             return None
         how = request.retrieval or Retrieval()
-        found = self._found(request.messages[: at + 1], question, how, base_ids)
-        fitted = _Fitted()
-        left = room.left(request) - room.count(INSTRUCTIONS + AGREED + BEGINNING) - _FRAME
-        if found.outcome != "not_in_documents":
-            fitted = _fit(found, room, left)
+        left = room.left(request) - room.count(INSTRUCTIONS + AGREED + PARTS) - _FRAME
+        whole_left = min(left, self._document_tokens(how))
+        found = self._found(request.messages[: at + 1], question, how, base_ids, whole_left)
+        if found.outcome == "document":
+            left = whole_left
+        fitted = (
+            fit_best(found.passages, room, left) if found.outline is None else fit_parts(found.passages, room, left)
+        )
+        coverage, left_out = _coverage(found, fitted)
         min_score = self._min_score(how)
         retrieved = Retrieved(
             outcome=found.outcome,
@@ -170,7 +169,8 @@ class Grounding:
             min_score=min_score,
             best_score=found.best,
             sources=len(fitted.sources),
-            left_out=len(fitted.left_out),
+            left_out=left_out,
+            coverage=coverage,
             trace_id=None,
         )
         trace = traces.Retrieval(
@@ -181,22 +181,28 @@ class Grounding:
             min_score=min_score,
             best_score=found.best,
             room_tokens=max(0, left),
+            coverage=coverage,
             sources=_listed(fitted),
             search=_told(found.search, fitted, kept=kept),
         )
         retrieved.trace_id = self._kept(base_ids, trace)
         if fitted.sources:
-            request = _with_sources(request, at, found.outcome, fitted)
+            request = _with_sources(request, at, coverage, fitted)
         return Ground(request, fitted.sources, retrieved)
 
-    def _found(self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
+    def _found(
+        self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str], room: int
+    ) -> _Found:
+        """`room`: tokens for a document as a whole."""
         if not base_ids:
             return _Found("not_in_documents", question, [])
         if how.scope == "document" or (how.scope in {None, "auto"} and asks_about_whole(question)):
-            return self._whole(said, question, how, base_ids)
+            return self._whole(said, question, how, base_ids, room)
         return self._best(said, how, base_ids)
 
-    def _whole(self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
+    def _whole(
+        self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str], room: int
+    ) -> _Found:
         """The document that the question names, or is about, or the only one; the beginnings of all, if it is any."""
         with self._store.read() as db:
             there = whole.named(db, self._caller, base_ids, how.document_ids)
@@ -212,8 +218,9 @@ class Grounding:
         beginnings = not chosen and len(there) > 1
         with self._store.read() as db:
             chosen = chosen or [each.id for each in there]
-            passages = whole.passages(db, self._caller, chosen, beginnings=beginnings)
-        return _Found("document" if passages else "not_in_documents", question, passages)
+            outline = whole.outline(db, self._caller, chosen, beginnings=beginnings)
+            passages = whole.passages(db, self._caller, _worth_reading(outline, room))
+        return _Found("document" if passages else "not_in_documents", question, passages, outline=outline)
 
     def _best(self, said: Sequence[Message], how: Retrieval, base_ids: Sequence[str]) -> _Found:
         found = [self._passages(query, how, base_ids) for query in queries(said)]
@@ -240,6 +247,10 @@ class Grounding:
     def _min_score(self, how: Retrieval) -> float:
         least: float = self._values["knowledge.min_score"] if how.min_score is None else how.min_score
         return least
+
+    def _document_tokens(self, how: Retrieval) -> int:
+        most: int = self._values["knowledge.document_tokens"] if how.document_tokens is None else how.document_tokens
+        return most
 
     def _kept(self, base_ids: Sequence[str], trace: traces.Retrieval) -> str | None:
         if not base_ids:
@@ -292,55 +303,36 @@ def _is_named(filename: str, said: str) -> bool:
     return name in said or (len(stem) > 3 and re.search(rf"(?<!\w){re.escape(stem)}(?!\w)", said) is not None)
 
 
-def _fit(found: _Found, room: Room, left: int) -> _Fitted:
-    """The passages for which there is room, in their order; at least the beginning of the first."""
-    fitted = _Fitted()
-    after: dict[str, int] = {}
-    for passage in found.passages:
-        if found.outcome == "document" and fitted.left_out:
-            # what comes after the first that is left out would lack its context
-            fitted.left_out.append(passage)
-            continue
-        source, index = passage, len(fitted.sources) + 1
-        told = block(index, source, after.get(source.document_id, 0))
-        tokens = room.count(told) + _BETWEEN
-        if tokens > left and not fitted.sources:
-            source = _trimmed(passage, max(left, _LEAST_TRIMMED) / tokens)
-            told = block(index, source)
-            tokens = room.count(told) + _BETWEEN
-        elif tokens > left:
-            fitted.left_out.append(passage)
-            continue
-        left -= tokens
-        after[source.document_id] = source.end if found.outcome == "document" else 0
-        fitted.sources.append(source)
-        fitted.blocks.append(told)
-        fitted.tokens.append(tokens)
-    return fitted
+def _worth_reading(outline: Outline, room: int) -> Sequence[Part]:
+    """All parts where there may be room for them, else as many as can be given, from all over."""
+    parts = outline.parts
+    if sum(part.size for part in parts) <= room * _MOST_CHARACTERS:
+        return parts
+    return [parts[at] for at in spread([(part.document, part.heading) for part in parts], most_parts(room))]
 
 
-def _trimmed(passage: Result, share: float) -> Result:
-    """The beginning of a passage: about this share of it, ending between words."""
-    cut = max(1, int(len(passage.text) * min(share, 1.0) * 0.9))
-    text = passage.text[:cut]
-    text = text[: text.rfind(" ")].rstrip() if " " in text[1:] else text
-    return msgspec.structs.replace(passage, text=text, end=passage.start + len(text))
+def _coverage(found: _Found, fitted: Fitted) -> tuple[Coverage | None, int]:
+    """Of a document as a whole, how much was read; and how many passages were not."""
+    if found.outline is None:
+        return None, len(fitted.left_out)
+    left_out = found.outline.passages - len(fitted.sources)
+    return found.outline.coverage(fitted.sources, complete=not left_out and not fitted.shortened), left_out
 
 
-def _with_sources(request: ChatRequest, at: int, outcome: Outcome, fitted: _Fitted) -> ChatRequest:
+def _with_sources(request: ChatRequest, at: int, coverage: Coverage | None, fitted: Fitted) -> ChatRequest:
     """With a turn before the question in which the model is given the sources.
 
     A small model answers from them twice as often as when they stand in one message with the question.
     """
     told = INSTRUCTIONS
-    if outcome == "document":
-        told = BEGINNING if fitted.left_out else WHOLE
+    if coverage is not None:
+        told = WHOLE if coverage.complete else PARTS
     given = Message(role="user", content="\n\n".join([told, *fitted.blocks]))
     messages = [*request.messages[:at], given, Message(role="assistant", content=AGREED), *request.messages[at:]]
     return msgspec.structs.replace(request, messages=messages)
 
 
-def _listed(fitted: _Fitted) -> list[Source]:
+def _listed(fitted: Fitted) -> list[Source]:
     return [
         Source(
             index=index,
@@ -354,7 +346,7 @@ def _listed(fitted: _Fitted) -> list[Source]:
     ]
 
 
-def _told(trace: SearchTrace | None, fitted: _Fitted, *, kept: bool) -> SearchTrace | None:
+def _told(trace: SearchTrace | None, fitted: Fitted, *, kept: bool) -> SearchTrace | None:
     if trace is None:
         return None
     cut = [*(_cut(each, "budget") for each in fitted.left_out), *trace.cut]

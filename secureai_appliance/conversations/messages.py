@@ -149,14 +149,16 @@ class Retrieval(msgspec.Struct, omit_defaults=True, kw_only=True):
     """How an answer is made from documents; what is left out is up to the appliance.
 
     `min_score` (0 to 1): how relevant a passage must be. `scope`: the best passages, a document as a whole (as a
-    summary needs it), or, with `auto`, what the question asks for. `document_ids`: only these. `when_missing`: what
-    happens when nothing is relevant; to ask the model all the same is usual where it has tools.
+    summary needs it), or, with `auto`, what the question asks for. `document_tokens`: so much of a document as a whole
+    is read. `document_ids`: only these. `when_missing`: what happens when nothing is relevant; to ask the model all the
+    same is usual where it has tools.
     """
 
     top_k: Annotated[int, Meta(ge=1, le=50)] | None = None
     mode: Literal["hybrid", "vector", "keyword"] | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     scope: Literal["auto", "passages", "document"] | None = None
+    document_tokens: Annotated[int, Meta(ge=100, le=1_000_000)] | None = None
     document_ids: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
     when_missing: Literal["say_so", "ask_model"] | None = None
 

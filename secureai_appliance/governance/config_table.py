@@ -108,6 +108,13 @@ SETTINGS: tuple[Setting, ...] = (
         "with 429; 0: any number. A valid credential is never refused by it.",
     ),
     Setting(
+        "knowledge.document_tokens",
+        Annotated[int, Meta(ge=100, le=1_000_000)],
+        2000,
+        "Tokens that a model reads of a document as a whole, for a summary or a list, where a request does not say. Of "
+        "a longer one it gets the beginnings of parts from all over it. Two cores read about 200 in a second.",
+    ),
+    Setting(
         "knowledge.embedding_model",
         Annotated[str, Meta(min_length=1, max_length=200)],
         "text-embedding-3-small",

@@ -20,6 +20,7 @@ from secureai_appliance.knowledge import bases
 from secureai_appliance.knowledge.bases import BASES
 from secureai_appliance.knowledge.fusion import Mode
 from secureai_appliance.knowledge.search import Ranks, Trace
+from secureai_appliance.knowledge.whole import Coverage
 from secureai_appliance.store import Reader, Transaction
 
 OWNED = (Owned("retrieval_traces", "user_id", "delete"),)
@@ -56,7 +57,9 @@ class Retrieval(msgspec.Struct, kw_only=True):
     min_score: float
     best_score: float | None
     room_tokens: int
-    """What the model's context had left for sources."""
+    """What there was for sources: of the model's context, or of `document_tokens`."""
+    coverage: Coverage | None = None
+    """How much of a document as a whole the model was given."""
     sources: list[Source]
     search: Trace | None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def test_an_answer_names_the_passages_that_it_rests_on(ann: Person, base: str, m
         "best_score": 0,
         "sources": len(answer["citations"]),
         "left_out": 0,
+        "coverage": None,
         "trace_id": "",
     }
     # and the model was given them under these numbers, before the question
@@ -263,13 +265,12 @@ def test_a_question_about_a_whole_document_is_answered_from_all_of_it(
         assert prompt.count(fact) == 1
     for citation in answer["citations"]:
         assert originals[citation["document_id"]][0][citation["start"] : citation["end"]] == citation["quote"]
-    # one that does not fit is begun with, and that is said
-    cut = said(ask(ann, model_id, base, "Summarise manual.pdf", max_tokens=6000))[1]
-    assert cut["retrieval"]["left_out"] > 0
-    assert "the rest is not here" in model.asked[-1]["messages"][0]["content"]
-    pages = [each["page"] for each in cut["citations"]]
-    assert pages[0] == 1
-    assert pages == sorted(pages)
+    assert answer["retrieval"]["coverage"] == {
+        **{"complete": True, "share": 1.0, "documents": 1, "documents_read": 1},
+        **{"pages": None, "pages_read": None},
+    }
+    assert "in order" in prompt
+    assert "not here" not in prompt
     # of one that is not named, the words that only ask say nothing
     for question in (
         "Summarise this document",
@@ -282,6 +283,42 @@ def test_a_question_about_a_whole_document_is_answered_from_all_of_it(
     # and what no document is about has no summary
     nothing = said(ask(ann, model_id, base, "Summarise the plot of Hamlet."))[1]
     assert nothing["retrieval"]["outcome"] == "not_in_documents"
+
+
+def test_of_a_long_document_parts_from_all_over_it_are_read_within_a_bound_and_that_is_said(
+    ann: Person,
+    base: str,
+    model: Model,
+    model_id: str,
+    originals: dict[str, tuple[str, list[Any]]],
+) -> None:
+    for given, most in (({}, 2000), ({"document_tokens": 600}, 600)):
+        answer = said(ask(ann, model_id, base, "Summarise manual.pdf", retrieval=given, store=True))[1]
+        trace = ann.ask("GET", f"/knowledge/{base}/traces/{answer['retrieval']['trace_id']}").json
+        assert trace["room_tokens"] == most
+        # the bound is used, not only kept
+        assert 0.7 * most <= sum(each["tokens"] for each in trace["sources"]) <= most
+        assert "the rest of it is not here" in model.asked[-1]["messages"][0]["content"]
+        assert trace["coverage"] == answer["retrieval"]["coverage"]
+        _is_from_all_over(answer, originals)
+
+
+def _is_from_all_over(answer: dict[str, Any], originals: dict[str, tuple[str, list[Any]]]) -> None:
+    """The sources are from all over the manual, and the answer says how much of it they are."""
+    sources, coverage = answer["citations"], answer["retrieval"]["coverage"]
+    pages = [each["page"] for each in sources]
+    assert pages == sorted(pages)
+    # from the first page to the last ones, and nowhere a gap that is much longer than others
+    assert pages[0] == 1
+    assert pages[-1] > 35
+    assert max(after - before for before, after in pairwise(pages)) <= 2 * 40 / (len(pages) - 1)
+    for citation in sources:
+        assert originals[citation["document_id"]][0][citation["start"] : citation["end"]] == citation["quote"]
+    text, _ = originals[sources[0]["document_id"]]
+    read = sum(len(each["quote"]) for each in sources) / len(text)
+    assert (coverage["complete"], coverage["pages"], coverage["pages_read"]) == (False, 40, len(set(pages)))
+    assert coverage["share"] == pytest.approx(read, abs=0.03)
+    assert answer["retrieval"]["left_out"] > 0
 
 
 def test_passages_without_room_are_left_out_and_the_trace_says_so(

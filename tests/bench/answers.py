@@ -2,7 +2,8 @@
 
 On the workshop's documents of the tests, and with a folder of BEIR's SciFact on 400 abstracts: claims that they tell
 of, claims on other biomedical findings, and questions on other things. Printed for several `min_score`, with the time
-of an answer to which the model adds nothing. `--model` has the bundled model answer the workshop's questions, too.
+of an answer to which the model adds nothing. `--model` has the bundled model answer the workshop's questions, too, and
+summarise a document.
 """
 
 from __future__ import annotations
@@ -105,6 +106,21 @@ def bundled(api: Running, base: str) -> Table:
     return table
 
 
+def summaries(api: Running, base: str) -> Table:
+    """The bundled model asked for a summary of the manual: seconds until its first token, and what it read."""
+    table = Table("document_tokens", "prompt tokens", "share read", "sources", "seconds", title="a summary of 40 pages")
+    for most in (500, 1000, 2000, 8000):
+        begun = time.monotonic()
+        retrieval = {"document_tokens": most}
+        answer = asked(api, "default", base, "Summarise manual.pdf", max_tokens=1, retrieval=retrieval)
+        seconds, retrieved = time.monotonic() - begun, answer["retrieval"]
+        share = f"{retrieved['coverage']['share']:.0%}"
+        table.add_row(
+            *(str(most), str(answer["usage"]["prompt_tokens"]), share, str(retrieved["sources"]), f"{seconds:.1f}")
+        )
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="SciFact in BEIR's form")
@@ -126,6 +142,7 @@ def main() -> None:
         console.print(table_of("the workshop's documents", groups))
         if chosen.model:
             console.print(bundled(api, base))
+            console.print(summaries(api, base))
         if chosen.folder is not None:
             console.print(scifact(api, "scripted", chosen.folder))
 

@@ -24,7 +24,7 @@ PERMISSIONS: dict[str, str] = {
     "chats:write": "Make, change and delete one's own chats",
     "completions:create": "Ask a model for a completion",
     "configs:admin": "See and change the settings of the appliance",
-    "embeddings:create": "Turn text into vectors",
+    "embeddings:create": "Turn text into vectors, rank texts",
     "keys:read": "See one's own API keys",
     "keys:write": "Make, change and revoke one's own API keys",
     "knowledge:read": "See and search knowledge bases",

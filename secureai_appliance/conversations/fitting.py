@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from secureai_appliance.conversations.room import Room
-from secureai_appliance.knowledge.search import Result, block
+from secureai_appliance.knowledge.passages import Result, block
 from secureai_appliance.knowledge.whole import spread
 
 _LEAST_PART = 96

@@ -24,9 +24,12 @@ from secureai_appliance.conversations.messages import ChatRequest, Message, Retr
 from secureai_appliance.conversations.room import Room
 from secureai_appliance.core.errors import NotFound, ServiceUnavailable
 from secureai_appliance.knowledge import bases, traces, whole
+from secureai_appliance.knowledge.bar import bar
+from secureai_appliance.knowledge.passages import Cut, Result, SearchFilter, SearchRequest
+from secureai_appliance.knowledge.passages import Trace as SearchTrace
 from secureai_appliance.knowledge.relevance import telling
-from secureai_appliance.knowledge.search import Cut, Result, SearchFilter, SearchRequest, search
-from secureai_appliance.knowledge.search import Trace as SearchTrace
+from secureai_appliance.knowledge.reranking import chosen
+from secureai_appliance.knowledge.search import search
 from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.knowledge.traces import Outcome, Source
 from secureai_appliance.knowledge.whole import Coverage, Outline, Part, spread
@@ -101,6 +104,7 @@ class _Found:
     search: SearchTrace | None = None
     best: float | None = None
     outline: Outline | None = None
+    least: float | None = None
 
 
 def bases_of(db: Reader, caller: Caller, request: ChatRequest, assistant: Assistant | None) -> list[str] | None:
@@ -162,7 +166,7 @@ class Grounding:
             fit_best(found.passages, room, left) if found.outline is None else fit_parts(found.passages, room, left)
         )
         coverage, left_out = _coverage(found, fitted)
-        min_score = self._min_score(how)
+        min_score = self._min_score(how) if found.least is None else found.least
         retrieved = Retrieved(
             outcome=found.outcome,
             query=found.query,
@@ -235,14 +239,17 @@ class Grounding:
             explain=True,
         )
         found = search(
-            self._store, self._models, self._caller, base_ids, body, abandoned=self._abandoned, used=self._used
+            *(self._store, self._models, self._caller, base_ids, body),
+            reranker=chosen(self._store, self._models, self._values, how.rerank, body.top_k),
+            abandoned=self._abandoned,
+            used=self._used,
         )
         assert found.trace is not None
-        least = self._min_score(how)
-        good = [each for each in found.data if (each.relevance or 0.0) >= least]
-        found.trace.cut[:0] = [_cut(each, "min_score") for each in found.data if (each.relevance or 0.0) < least]
-        best = max((each.relevance or 0.0 for each in found.data), default=None)
-        return _Found("passages" if good else "not_in_documents", query, good, found.trace, best)
+        wanted = bar(self._values, found, how.min_score)
+        good = list(filter(wanted.passes, found.data))
+        found.trace.cut[:0] = [_cut(each, "min_score") for each in found.data if not wanted.passes(each)]
+        best = max(map(wanted.height, found.data), default=None)
+        return _Found("passages" if good else "not_in_documents", query, good, found.trace, best, least=wanted.least)
 
     def _min_score(self, how: Retrieval) -> float:
         least: float = self._values["knowledge.min_score"] if how.min_score is None else how.min_score

@@ -151,7 +151,8 @@ class Retrieval(msgspec.Struct, omit_defaults=True, kw_only=True):
     `min_score` (0 to 1): how relevant a passage must be. `scope`: the best passages, a document as a whole (as a
     summary needs it), or, with `auto`, what the question asks for. `document_tokens`: so much of a document as a whole
     is read. `document_ids`: only these. `when_missing`: what happens when nothing is relevant; to ask the model all the
-    same is usual where it has tools.
+    same is usual where it has tools. `rerank`: whether a rerank model puts the passages into order; left out: if there
+    is one.
     """
 
     top_k: Annotated[int, Meta(ge=1, le=50)] | None = None
@@ -161,6 +162,7 @@ class Retrieval(msgspec.Struct, omit_defaults=True, kw_only=True):
     document_tokens: Annotated[int, Meta(ge=100, le=1_000_000)] | None = None
     document_ids: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
     when_missing: Literal["say_so", "ask_model"] | None = None
+    rerank: bool | None = None
 
 
 class ChatRequest(SamplingFields, kw_only=True):

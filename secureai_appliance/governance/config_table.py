@@ -150,6 +150,26 @@ SETTINGS: tuple[Setting, ...] = (
         free_text=True,
     ),
     Setting(
+        "knowledge.rerank_model",
+        Annotated[str, Meta(max_length=200)],
+        "",
+        "Rerank model or alias that reads the first passages of each search once more and puts them into order; empty: "
+        "none. Better orders, for a time that grows with the model and with `knowledge.rerank_passages`.",
+    ),
+    Setting(
+        "knowledge.rerank_min_score",
+        Annotated[float, Meta(ge=0, le=1)],
+        0.0,
+        "How well a passage has to answer a question by the rerank model, in place of `knowledge.min_score`, to answer "
+        "from it; 0: `knowledge.min_score` decides. What a good bound is depends on the model.",
+    ),
+    Setting(
+        "knowledge.rerank_passages",
+        Annotated[int, Meta(ge=2, le=100)],
+        20,
+        "Passages that the rerank model reads for a search; as many as are asked for at least.",
+    ),
+    Setting(
         "knowledge.trace_days",
         Annotated[int, Meta(ge=1, le=3650)],
         30,

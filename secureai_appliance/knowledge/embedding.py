@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 from unicodedata import category
 
-from secureai_appliance.core.errors import InternalError, ServiceUnavailable
+from secureai_appliance.core.errors import InternalError
 from secureai_appliance.inference.generation import Priority
+from secureai_appliance.knowledge.held import held
 from secureai_appliance.models import catalogue
 from secureai_appliance.store import Store
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from secureai_appliance.inference.embedder import Embedder
     from secureai_appliance.models.registry import Models
 
-_LOOK_SECONDS = 0.5
-_LONGEST_WAIT = 120
 SPECIAL_TOKENS = 2
 """That the model itself puts around a text."""
 
@@ -35,17 +34,7 @@ def embedder(
 
     with store.read() as db:
         row = catalogue.find(db, model_id)
-    handle = models.embedding(row)
-    with models.held(row):
-        loaded = None
-        for _ in range(round(_LONGEST_WAIT / _LOOK_SECONDS)):
-            loaded = handle.wait(_LOOK_SECONDS)
-            if loaded is not None:
-                break
-            if abandoned():
-                raise ServiceUnavailable("Nobody waits for the model any more.", retry_after=1)
-        if loaded is None:
-            raise ServiceUnavailable(f"The model '{model_id}' is still being loaded.", retry_after=5)
+    with held(models, row, models.embedding, abandoned) as loaded:
         if not isinstance(loaded, Embedder):
             raise InternalError("The model in this place makes no embeddings.")
         yield loaded

@@ -8,21 +8,32 @@ with the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import msgspec
-from msgspec import Meta
 
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.knowledge import bases, embedding, index, indexes, relevance, vectors
 from secureai_appliance.knowledge.bases import BASES
-from secureai_appliance.knowledge.fusion import DEPTH, Legs, Mode, Scored, fuse, trust
+from secureai_appliance.knowledge.fusion import DEPTH, Legs, Scored, fuse, trust
 from secureai_appliance.knowledge.index import Counts
 from secureai_appliance.knowledge.indexes import Index
+from secureai_appliance.knowledge.passages import (
+    Candidate,
+    Cut,
+    Found,
+    Ranks,
+    Reranked,
+    Result,
+    SearchFilter,
+    SearchRequest,
+    Trace,
+)
+from secureai_appliance.knowledge.reranking import Reranker, Reranking
 from secureai_appliance.knowledge.terms import query_terms
 from secureai_appliance.knowledge.vectors import Blocks, Condition, Hit
 from secureai_appliance.store import Reader, Store
@@ -33,96 +44,7 @@ if TYPE_CHECKING:
 
     from secureai_appliance.models.registry import Models
 
-Ids = Annotated[list[str], Meta(min_length=1, max_length=100)]
-
 _TRIES = 3
-
-
-class SearchFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Only passages of these documents, or of files of these types; what is left out filters nothing."""
-
-    document_ids: Ids | None = None
-    content_types: Ids | None = None
-
-
-class SearchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What to look for. `per_document`: passages of one document that come before those of all others are through.
-
-    `explain` adds what each leg found and what became of it.
-    """
-
-    query: Annotated[str, Meta(min_length=1, max_length=8000)]
-    top_k: Annotated[int, Meta(ge=1, le=100)] = 8
-    mode: Mode = "hybrid"
-    min_score: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    filter: SearchFilter | None = None
-    per_document: Annotated[int, Meta(ge=1, le=100)] = 3
-    explain: bool = False
-
-
-class Ranks(msgspec.Struct, kw_only=True):
-    """The places that the legs gave a passage, from 1; null where it was not among the first."""
-
-    vector: int | None
-    keyword: int | None
-
-
-class Result(msgspec.Struct, kw_only=True):
-    """A passage: characters `start` to `end` of its document's text.
-
-    `score` goes from 0 to 1: the cosine by meaning, a share of the best by words, the joint one of both places.
-    """
-
-    chunk_id: str
-    document_id: str
-    knowledge_base_id: str
-    filename: str
-    page: int | None
-    heading: str
-    start: int
-    end: int
-    text: str
-    score: float
-    similarity: float | None
-    """The cosine between query and passage; null where the vectors did not find it."""
-    relevance: float | None
-    """From 0 to 1: whether it has to do with the query at all, by meaning or by words; null without `explain`."""
-    ranks: Ranks
-
-
-class Candidate(msgspec.Struct, kw_only=True):
-    """What a leg found: `score` is the cosine, or BM25."""
-
-    chunk_id: str
-    document_id: str
-    score: float
-
-
-class Cut(msgspec.Struct, kw_only=True):
-    """A passage that was found and left out, and why."""
-
-    chunk_id: str
-    document_id: str
-    score: float
-    reason: Literal["duplicate", "per_document", "top_k", "min_score", "budget"]
-
-
-class Trace(msgspec.Struct, kw_only=True):
-    """How a search went. `vector_weight`: what the vectors' places counted; 0 where the model knows no word of it."""
-
-    terms: list[list[str]]
-    embedding_models: list[str]
-    vector_weight: float
-    vector: list[Candidate]
-    keyword: list[Candidate]
-    cut: list[Cut]
-
-
-class Found(msgspec.Struct, kw_only=True):
-    """The best passages, best first. `trace` only for who asked for it."""
-
-    data: list[Result]
-    trace: Trace | None
 
 
 @dataclass(frozen=True)
@@ -144,6 +66,38 @@ class _Row:
     start: int
     end: int
     text: str
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What both legs found and the caller may read: `scored` best first, `rows` by their ids."""
+
+    legs: Legs
+    scored: list[Scored]
+    rows: dict[int, _Row]
+
+
+@dataclass(frozen=True)
+class _Second:
+    """What a rerank model said: scores by the passages' rows."""
+
+    scores: dict[int, float]
+    told: Reranking | None
+
+    def still_of(self, finding: _Finding) -> bool:
+        """Whether any of what it read is still there, if anything is."""
+        return not (self.scores and finding.scored) or any(each.row_id in self.scores for each in finding.scored)
+
+    def order(self, scored: list[Scored]) -> tuple[list[Scored], list[Scored]]:
+        """The passages that it read, best first, and the others; all of them as they were if it read none."""
+        if not self.scores:
+            return scored, []
+        read = [replace(each, score=self.scores[each.row_id]) for each in scored if each.row_id in self.scores]
+        # passages that it holds for equally good stay in the order in which they were found
+        return sorted(read, key=lambda each: -each.score), [each for each in scored if each.row_id not in self.scores]
+
+
+_NO_SECOND = _Second({}, None)
 
 
 @dataclass
@@ -175,12 +129,13 @@ def search(
     base_ids: Sequence[str],
     body: SearchRequest,
     *,
+    reranker: Reranker | None = None,
     abandoned: Callable[[], bool] = lambda: False,
     used: Callable[[str, int], None] = lambda model, tokens: None,
 ) -> Found:
     """The passages of these bases (by id or slug) that answer the query best.
 
-    `used` is told the embedding model and its tokens. Raises NotFound for a base that the caller may not read,
+    `used` is told the models and their tokens. Raises NotFound for a base that the caller may not read,
     ServiceUnavailable while the embedding model is not at hand, Abandoned.
     """
     for _ in range(_TRIES):
@@ -190,17 +145,19 @@ def search(
         for model in query.vectors:
             used(model, query.tokens)
         with store.read() as db:
+            if _places(db, caller, base_ids) != places:
+                continue
+            finding = _find(db, caller, places, body, query)
+            if reranker is None:
+                return _shown(db, places, finding, body, query)
+        # it takes seconds; what was deleted or taken away meanwhile is not shown
+        second = _look_again(reranker, body.query, finding, abandoned, used)
+        with store.read() as db:
             if _places(db, caller, base_ids) == places:
-                return _search(db, caller, places, body, query)
+                finding = _find(db, caller, places, body, query)
+                if second.still_of(finding):
+                    return _shown(db, places, finding, body, query, second=second)
     raise ServiceUnavailable("The knowledge base is being changed; try again.", retry_after=1)
-
-
-def block(index: int, passage: Result, after: int = 0) -> str:
-    """A passage as a model sees it, from character `after` of the document on: what it was told is not said again."""
-    page = "" if passage.page is None else f", page {passage.page}"
-    heading = f": {passage.heading}" if passage.heading else ""
-    text = passage.text[max(0, after - passage.start) :].strip()
-    return f"[{index}] {passage.filename}{page}{heading}\n{text}"
 
 
 def _places(db: Reader, caller: Caller, base_ids: Sequence[str]) -> list[_Place]:
@@ -222,29 +179,73 @@ def _understand(
     return _Query(made, tokens, weight, query_terms(body.query), _kept.setdefault(store, _Kept()))
 
 
-def _search(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRequest, query: _Query) -> Found:
+def _find(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRequest, query: _Query) -> _Finding:
     legs = _ask(db, places, body, query)
     scored = fuse(legs, body.mode, query.weight)
     rows = _rows(db, caller, [each.row_id for each in scored])
-    scored = [each for each in scored if each.row_id in rows]
+    return _Finding(legs, [each for each in scored if each.row_id in rows], rows)
+
+
+def _look_again(
+    reranker: Reranker,
+    query: str,
+    finding: _Finding,
+    abandoned: Callable[[], bool],
+    used: Callable[[str, int], None],
+) -> _Second:
+    first = [finding.rows[each.row_id] for each in finding.scored[: reranker.passages]]
+    texts = [f"{row.heading}\n{row.text}".strip() for row in first]
+    if not texts:
+        return _Second({}, None)
+    scores, told = reranker.scores(query, texts, abandoned, used)
+    ids = (each.row_id for each in finding.scored)
+    return _Second({} if scores is None else dict(zip(ids, scores, strict=False)), told)
+
+
+def _shown(
+    db: Reader,
+    places: Sequence[_Place],
+    finding: _Finding,
+    body: SearchRequest,
+    query: _Query,
+    *,
+    second: _Second = _NO_SECOND,
+) -> Found:
+    rows = finding.rows
+    scored, passed_over = second.order(finding.scored)
     kept, cut = _choose(scored, rows, body)
-    cosines = {hit.row_id: hit.score for hit in legs.vector}
+    cosines = {hit.row_id: hit.score for hit in finding.legs.vector}
     data = [_result(each, rows[each.row_id], cosines.get(each.row_id)) for each in kept]
     if body.explain:
         _judge(db, places, data, query)
     return Found(
         data=data,
+        rerank=second.told,
         trace=Trace(
             terms=query.words,
             embedding_models=list(query.vectors),
             vector_weight=round(query.weight, 3),
-            vector=_candidates(legs.vector, rows),
-            keyword=_candidates(legs.keyword, rows),
-            cut=cut,
+            vector=_candidates(finding.legs.vector, rows),
+            keyword=_candidates(finding.legs.keyword, rows),
+            cut=cut + [_cut(each, rows, "not_reranked") for each in passed_over],
+            reranked=_reranked(finding, second),
         )
         if body.explain
         else None,
     )
+
+
+def _reranked(finding: _Finding, second: _Second) -> list[Reranked]:
+    return [
+        Reranked(
+            chunk_id=finding.rows[each.row_id].chunk_id,
+            document_id=finding.rows[each.row_id].document_id,
+            place=place,
+            score=_rounded(second.scores[each.row_id]),
+        )
+        for place, each in enumerate(finding.scored, 1)
+        if each.row_id in second.scores
+    ]
 
 
 def _ask(db: Reader, places: Sequence[_Place], body: SearchRequest, query: _Query) -> Legs:
@@ -303,8 +304,7 @@ def _choose(scored: Sequence[Scored], rows: dict[int, _Row], body: SearchRequest
     taken: dict[str, int] = {}
 
     def leave(each: Scored, reason: Any) -> None:
-        row = rows[each.row_id]
-        cut.append(Cut(chunk_id=row.chunk_id, document_id=row.document_id, score=_rounded(each.score), reason=reason))
+        cut.append(_cut(each, rows, reason))
 
     for each in scored:
         row = rows[each.row_id]
@@ -324,6 +324,11 @@ def _choose(scored: Sequence[Scored], rows: dict[int, _Row], body: SearchRequest
         leave(each, "per_document")
     # what comes last because of its document stands behind what it made room for
     return kept + spare[:room], cut
+
+
+def _cut(each: Scored, rows: dict[int, _Row], reason: Any) -> Cut:
+    row = rows[each.row_id]
+    return Cut(chunk_id=row.chunk_id, document_id=row.document_id, score=_rounded(each.score), reason=reason)
 
 
 def _judge(db: Reader, places: Sequence[_Place], data: Sequence[Result], query: _Query) -> None:

@@ -19,7 +19,7 @@ from secureai_appliance.governance.ownership import Owned
 from secureai_appliance.knowledge import bases
 from secureai_appliance.knowledge.bases import BASES
 from secureai_appliance.knowledge.fusion import Mode
-from secureai_appliance.knowledge.search import Ranks, Trace
+from secureai_appliance.knowledge.passages import Ranks, Trace
 from secureai_appliance.knowledge.whole import Coverage
 from secureai_appliance.store import Reader, Transaction
 

@@ -12,7 +12,7 @@ import msgspec
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.knowledge.bases import BASES
-from secureai_appliance.knowledge.search import Ranks, Result
+from secureai_appliance.knowledge.passages import Ranks, Result
 from secureai_appliance.store import Reader
 
 MOST_NAMES = 2000

@@ -55,7 +55,7 @@ class Metrics:
             "secureai_tokens_prompt", "Tokens of prompts read by chat models", ("model",), registry=registry
         )
         self.tokens_embedded = Counter(
-            "secureai_tokens_embedded", "Tokens turned into vectors", ("model",), registry=registry
+            "secureai_tokens_embedded", "Tokens read by embedding and rerank models", ("model",), registry=registry
         )
 
         self._job_seconds = Counter(

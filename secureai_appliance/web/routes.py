@@ -34,6 +34,7 @@ from secureai_appliance.conversations.prompts import (
     PromptRender,
     RenderedPrompt,
 )
+from secureai_appliance.conversations.reranking import RerankList, RerankRequest
 from secureai_appliance.conversations.text_completions import TextCompletion, TextRequest
 from secureai_appliance.conversations.tokenizing import TokenizeRequest, TokenList
 from secureai_appliance.conversations.toolbox.shapes import Tool, ToolCreate, ToolPatch, ToolQuery
@@ -52,7 +53,7 @@ from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, K
 from secureai_appliance.knowledge.chunks import Chunk
 from secureai_appliance.knowledge.documents import Document, DocumentQuery, Uploaded
 from secureai_appliance.knowledge.folders import Folder, FolderFile, FolderFileQuery, FolderPut
-from secureai_appliance.knowledge.search import Found, SearchRequest
+from secureai_appliance.knowledge.passages import Found, SearchRequest
 from secureai_appliance.knowledge.traces import StoredTrace
 from secureai_appliance.models.catalogue import Model, ModelPage
 from secureai_appliance.models.changes import ModelPatch
@@ -81,6 +82,7 @@ from secureai_appliance.web.api import (
     models,
     oauth_clients,
     prompts,
+    rerank,
     schedule,
     sessions,
     tokenize,
@@ -112,6 +114,11 @@ _OPENAPI = {
 }
 _PROMPT = {"name": "Fitting part", "content": "What {{part}} fit a {{car}}?", "tags": ["workshop"]}
 _TEXT = {"model": "gpt-4", "prompt": "A catalytic converter", "max_tokens": 32}
+_RANKED = {
+    "model": "bge-reranker-v2-m3",
+    "query": "How often is brake fluid changed?",
+    "documents": ["The tyres are changed twice a year.", "Brake fluid is changed every two years."],
+}
 _TEXTS = {"model": "text-embedding-3-small", "input": ["That is a happy person", "That is a very happy person"]}
 
 
@@ -124,6 +131,7 @@ def route_table() -> tuple[Route, ...]:
         Route("POST", "/api/v1/completions", completions.create_text, "completions:create", "Let a model continue a text", "Chat completions", body=TextRequest, example=_TEXT, answer=TextCompletion, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
         Route("POST", "/api/v1/tokenize", tokenize.create, "completions:create", "The tokens of a text or of messages", "Chat completions", body=TokenizeRequest, example={"model": "gpt-4", "input": "Brake pads"}, answer=TokenList, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503)),
         Route("POST", "/api/v1/embeddings", embeddings.create, "embeddings:create", "Turn texts into vectors", "Embeddings", body=EmbeddingRequest, example=_TEXTS, answer=EmbeddingList, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
+        Route("POST", "/api/v1/rerank", rerank.create, "embeddings:create", "Which texts answer a question best", "Embeddings", body=RerankRequest, example=_RANKED, answer=RerankList, openai=True, streams=True, unaudited="asks a model and changes nothing", max_body=16 * MB, errors=(404, 422, 503), limit="completions"),
 
         Route("GET", "/api/v1/chats", chats.index, "chats:read", "Chats, newest first; search with `q`", "Chats", query=ChatQuery, answer=Page[ListedChat]),
         Route("POST", "/api/v1/chats", chats.create, "chats:write", "Begin a chat", "Chats", body=ChatCreate, example={"title": "Brake pad compatibility", "tags": ["parts"]}, answer=Chat, status=201, writes=True),

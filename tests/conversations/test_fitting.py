@@ -9,7 +9,7 @@ import pytest
 
 from secureai_appliance.conversations.fitting import Fitted, fit_best, fit_parts
 from secureai_appliance.conversations.room import Room, estimated
-from secureai_appliance.knowledge.search import Ranks, Result
+from secureai_appliance.knowledge.passages import Ranks, Result
 
 ROOM = Room(8000, estimated)
 

@@ -15,7 +15,7 @@ from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.inference.probe import probe
 from secureai_appliance.inference.reranker import Reranker, RerankerOptions
 from tests.support.models import CHAT, EMBEDDING
-from tests.support.rerank_models import make_choosing, make_topical
+from tests.support.rerank_models import make_choosing, make_roberta, make_topical
 
 ONE = RerankerOptions(threads=1)
 DOUGH = "Knead the dough and let it rise with yeast."
@@ -63,6 +63,18 @@ def test_query_and_text_stand_between_berts_separators(topical: Reranker) -> Non
     assert pair.tokens == [CLS, *words("What now?"), SEP, *words("[SEP] Bread"), SEP]
     assert pair.tokens.count(SEP) == 2, "a text can't bring a separator along"
     assert not pair.cut
+
+
+def test_query_and_text_stand_between_robertas_two_separators(tmp_path: Path) -> None:
+    reranker = Reranker(make_roberta(tmp_path / "roberta.gguf"), ONE)
+    (pair,) = reranker.pairs("which", ["brake fluid"])
+    one, other = reranker.score([pair, *reranker.pairs("which", ["tyre"])])
+    read = named(reranker, pair.tokens)
+    reranker.close()
+
+    assert read == "<s> which</s></s> brake fluid</s>"
+    assert 0 < one < 1
+    assert one != other
 
 
 def test_a_long_text_is_cut_and_that_is_told(topical: Reranker) -> None:

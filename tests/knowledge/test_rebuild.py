@@ -19,7 +19,8 @@ from secureai_appliance.knowledge.bases import KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import NewFile
 from secureai_appliance.knowledge.ingest import Ingest
-from secureai_appliance.knowledge.search import Found, SearchRequest, search
+from secureai_appliance.knowledge.passages import Found, SearchRequest
+from secureai_appliance.knowledge.search import search
 from secureai_appliance.store import Store
 from tests.support.clock import FakeClock
 

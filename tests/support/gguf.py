@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-STRING, ARRAY, U32, F32 = 8, 9, 4, 6
+STRING, ARRAY, U32, F32, BOOL = 8, 9, 4, 6, 7
 
 
 def text(value: str | bytes) -> bytes:
@@ -18,6 +18,10 @@ def string_key(key: str, value: str) -> bytes:
 
 def u32_key(key: str, value: int) -> bytes:
     return text(key) + struct.pack("<II", U32, value)
+
+
+def bool_key(key: str, value: bool) -> bytes:
+    return text(key) + struct.pack("<I?", BOOL, value)
 
 
 def f32_key(key: str, value: float) -> bytes:

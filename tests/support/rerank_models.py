@@ -1,13 +1,13 @@
 """Rerank models that the tests make: none is small enough to come with the program.
 
 `make_topical` gives the bundled embedding model a head that likes a topic: it can be said which texts come first.
-`make_choosing` is a Qwen3 reranker of random weights, as converters write it.
+`make_choosing` and `make_roberta` are of random weights, as converters write a Qwen3 reranker and bge-reranker-v2-m3.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from secureai_appliance.inference import gguf as reading
 from secureai_appliance.inference.embedder import Embedder
-from tests.support.gguf import STRING, array_key, f32_key, gguf, string_key, tensor, text, u32_key
+from tests.support.gguf import F32, STRING, array_key, bool_key, f32_key, gguf, string_key, tensor, text, u32_key
 from tests.support.models import EMBEDDING
 
 TOPIC = "a recipe for baking bread with flour and yeast"
@@ -23,10 +23,11 @@ TEMPLATE = (
     '<|im_start|>system\nJudge whether the Document answers the Query. Say "yes" or "no".<|im_end|>\n'
     "<|im_start|>user\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n"
 )
-_SCALE, _THRESHOLD = 1.5, 2.0
+_SCALE, _THRESHOLD = 1.5, 1.2
 _ALIGNMENT = 32
 _I32 = 5
 _RANK, _MEAN = 4, 1
+_PARTS = ("weight", "bias")
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -94,14 +95,75 @@ def make_choosing(path: Path, *, template: str = TEMPLATE, labels: Sequence[str]
         "cls.output.weight": (len(labels), width),
         **{f"blk.{layer}.{name}.weight": shape for layer in range(layers) for name, shape in block.items()},
     }
-    random = np.random.default_rng(7)
-    weights = {
-        name: (np.ones(shape) if "norm" in name else random.normal(0, 0.3, shape)).astype(np.float32)
-        for name, shape in shapes.items()
-    }
-    infos, data = _tensors(weights, 0)
+    infos, data = _tensors(_random(shapes), 0)
     path.write_bytes(gguf(keys, infos, data))
     return path
+
+
+def make_roberta(path: Path) -> Path:
+    """An XLM-RoBERTa with a head of two layers. Its tokens are letters."""
+    width, inner, layers = 32, 48, 2
+    words = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
+    kinds = [3, 3, 3, 2] + [1] * (len(words) - 4)
+    keys = [
+        string_key("general.architecture", "bert"),
+        *(
+            u32_key(f"bert.{key}", value)
+            for key, value in {
+                "context_length": 512,
+                "embedding_length": width,
+                "feed_forward_length": inner,
+                "block_count": layers,
+                "attention.head_count": 2,
+                "pooling_type": _RANK,
+            }.items()
+        ),
+        f32_key("bert.attention.layer_norm_epsilon", 1e-5),
+        bool_key("bert.attention.causal", False),
+        *_labels("bert", ["LABEL_0"]),
+        string_key("tokenizer.ggml.model", "t5"),
+        string_key("tokenizer.ggml.pre", "default"),
+        array_key("tokenizer.ggml.tokens", STRING, len(words), b"".join(map(text, words))),
+        array_key("tokenizer.ggml.token_type", _I32, len(kinds), struct.pack(f"<{len(kinds)}i", *kinds)),
+        array_key("tokenizer.ggml.scores", F32, len(words), struct.pack(f"<{len(words)}f", *[-1.0] * len(words))),
+        bool_key("tokenizer.ggml.add_space_prefix", True),
+        u32_key("tokenizer.ggml.token_type_count", 1),
+        *(
+            u32_key(f"tokenizer.ggml.{name}_token_id", token)
+            for name, token in {"bos": 0, "padding": 1, "eos": 2, "unknown": 3, "seperator": 2}.items()
+        ),
+        *(bool_key(f"tokenizer.ggml.add_{name}_token", True) for name in ("bos", "eos", "sep")),
+    ]
+    block: dict[str, tuple[int, ...]] = {
+        **{f"{name}.weight": (width, width) for name in ("attn_q", "attn_k", "attn_v", "attn_output")},
+        **{f"{name}.bias": (width,) for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_down")},
+        **{f"{name}.{part}": (width,) for name in ("attn_output_norm", "layer_output_norm") for part in _PARTS},
+        "ffn_up.weight": (inner, width),
+        "ffn_up.bias": (inner,),
+        "ffn_down.weight": (width, inner),
+    }
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (len(words), width),
+        "position_embd.weight": (512, width),
+        "token_types.weight": (1, width),
+        **{f"token_embd_norm.{part}": (width,) for part in _PARTS},
+        **{f"blk.{layer}.{name}": shape for layer in range(layers) for name, shape in block.items()},
+        "cls.weight": (width, width),
+        "cls.bias": (width,),
+        "cls.output.weight": (1, width),
+        "cls.output.bias": (1,),
+    }
+    infos, data = _tensors(_random(shapes), 0)
+    path.write_bytes(gguf(keys, infos, data))
+    return path
+
+
+def _random(shapes: Mapping[str, tuple[int, ...]]) -> Weights:
+    random = np.random.default_rng(7)
+    return {
+        name: (np.ones(shape) if "norm.weight" in name else random.normal(0, 0.3, shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
 
 
 def _labels(architecture: str, labels: Sequence[str]) -> list[bytes]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.core.errors import Failure
 from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.knowledge import bases
-from secureai_appliance.knowledge.search import Result, SearchRequest, block, search
+from secureai_appliance.knowledge.bar import bar
+from secureai_appliance.knowledge.passages import Result, SearchRequest, block
+from secureai_appliance.knowledge.reranking import chosen
+from secureai_appliance.knowledge.search import search
 from secureai_appliance.store import Store
 
 if TYPE_CHECKING:
@@ -41,11 +44,11 @@ def find(
     asker: Asker,
     query: str,
     *,
-    min_score: float,
+    values: Mapping[str, Any],
     chars: int,
     abandoned: Callable[[], bool],
 ) -> str:
-    """The passages for the model, in about `chars` characters. Raises ToolFailure."""
+    """The passages for the model, in about `chars` characters, by the settings. Raises ToolFailure."""
     try:
         asker.caller.require("knowledge:read")
         with store.read() as db:
@@ -53,12 +56,15 @@ def find(
         if not base_ids:
             return NOTHING
         body = SearchRequest(query=query, top_k=_TOP_K, explain=True)
-        found = search(store, models, asker.caller, base_ids, body, abandoned=abandoned, used=asker.used).data
+        reranker = chosen(store, models, values, None, _TOP_K)
+        found = search(
+            *(store, models, asker.caller, base_ids, body), reranker=reranker, abandoned=abandoned, used=asker.used
+        )
     except Abandoned as cause:
         raise ToolFailure("cancelled", "The call was cancelled.") from cause
     except Failure as failure:
         raise ToolFailure(failure.type, failure.message) from failure
-    return _told(asker, [each for each in found if (each.relevance or 0.0) >= min_score], chars)
+    return _told(asker, list(filter(bar(values, found).passes, found.data)), chars)
 
 
 def _told(asker: Asker, found: Sequence[Result], chars: int) -> str:

@@ -205,7 +205,7 @@ class Toolbox:
             self._models,
             asker,
             query,
-            min_score=self._values()["knowledge.min_score"],
+            values=self._values(),
             chars=chars,
             abandoned=lambda: running.cancelled,
         )

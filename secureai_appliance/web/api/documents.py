@@ -9,13 +9,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.core.errors import ValidationError
 from secureai_appliance.inference.pooled import Abandoned
-from secureai_appliance.knowledge import bases, blobs, documents, search
+from secureai_appliance.knowledge import bases, blobs, documents, reranking, search
 from secureai_appliance.knowledge import chunks as listed
 from secureai_appliance.knowledge.arrivals import Arrivals, FromUpload, IntoBase
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.chunks import Chunk
 from secureai_appliance.knowledge.documents import Document, DocumentQuery, NewFile, Uploaded
-from secureai_appliance.knowledge.search import Found, SearchRequest
+from secureai_appliance.knowledge.passages import Found, SearchRequest
 from secureai_appliance.store import ListQuery, Page
 from secureai_appliance.web import multipart
 from secureai_appliance.web.answers import Answer, Download
@@ -137,13 +137,17 @@ def chunks(request: Request[None, ListQuery]) -> Page[Chunk]:
 
 def find(request: Request[SearchRequest, None]) -> Found | Answer:
     def used(model: str, tokens: int) -> None:
-        request.metered.model, request.metered.prompt_tokens = model, tokens
+        request.metered.model = request.metered.model or model
+        request.metered.prompt_tokens += tokens
         request.parts.metrics.tokens_embedded.labels(model).inc(tokens)
 
     parts = request.parts
     try:
         return search.search(
             *(parts.store, parts.models, request.caller, [request.path["id"]], request.body),
+            reranker=reranking.chosen(
+                *(parts.store, parts.models, parts.configs.values(), request.body.rerank, request.body.top_k)
+            ),
             abandoned=request.disconnected,
             used=used,
         )

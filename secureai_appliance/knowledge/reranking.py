@@ -1,0 +1,93 @@
+"""A second look at the passages that a search found: a rerank model reads each of the first ones with the query.
+
+It sees what neither vectors nor words tell, and takes seconds where they take milliseconds, so it reads only some. The
+administrator chooses the model (`knowledge.rerank_model`), a search whether it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from secureai_appliance.core.errors import Failure, InternalError, UnprocessableEntity
+from secureai_appliance.knowledge.held import held
+from secureai_appliance.models import catalogue
+from secureai_appliance.store import Store
+
+if TYPE_CHECKING:
+    from secureai_appliance.models.registry import Models
+
+log = logging.getLogger(__name__)
+
+Used = Callable[[str, int], None]
+
+
+class Reranking(msgspec.Struct, kw_only=True):
+    """Which model put the passages into order and how many it read; `failure` says why it did not."""
+
+    model: str
+    passages: int
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """A model, and how many passages it reads. `required`: a search without it is an error."""
+
+    store: Store
+    models: Models
+    model: str
+    passages: int
+    required: bool
+
+    def scores(
+        self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used
+    ) -> tuple[list[float] | None, Reranking]:
+        """From 0 to 1 for each text; None where the model can't be used. `used` is told the model and its tokens.
+
+        Raises Failure for a model that can't be used and is required, Abandoned.
+        """
+        try:
+            return self._scores(query, texts, abandoned, used), self._told(len(texts), None)
+        except Failure as failure:
+            if self.required:
+                raise
+            log.warning("the rerank model %s was not used: %s", self.model, failure.message)
+            return None, self._told(0, failure.message)
+
+    def _scores(self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used) -> list[float]:
+        from secureai_appliance.inference import reranker
+
+        with self.store.read() as db:
+            row = catalogue.find(db, self.model)
+        with held(self.models, row, self.models.rerank, abandoned) as model:
+            if not isinstance(model, reranker.Reranker):
+                raise InternalError("The model in this place does not rank.")
+            pairs = model.pairs(query, texts, cut_query=True)
+            found = model.score(pairs, abandoned)
+        used(row.id, sum(len(pair.tokens) for pair in pairs))
+        return found
+
+    def _told(self, passages: int, failure: str | None) -> Reranking:
+        return Reranking(model=self.model, passages=passages, failure=failure)
+
+
+def chosen(store: Store, models: Models, values: Mapping[str, Any], wanted: bool | None, top_k: int) -> Reranker | None:
+    """What a search ranks with, by the settings; None: with nothing. `wanted` None: if there is a model.
+
+    Raises UnprocessableEntity when it is wanted and there is none.
+    """
+    model = values["knowledge.rerank_model"]
+    if wanted is False or (wanted is None and not model):
+        return None
+    if not model:
+        raise UnprocessableEntity(
+            "There is no rerank model: an administrator chooses one with 'knowledge.rerank_model'.",
+            field="rerank",
+            constraint="supported",
+        )
+    return Reranker(store, models, model, max(values["knowledge.rerank_passages"], top_k), required=wanted is True)

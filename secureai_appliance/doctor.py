@@ -19,7 +19,9 @@ from functools import partial
 from pathlib import Path
 
 from secureai_appliance.core.clock import Clock, rfc3339
-from secureai_appliance.core.errors import Failure, StartupError
+from secureai_appliance.core.errors import Failure, NotFound, StartupError
+from secureai_appliance.governance.configs import Configs
+from secureai_appliance.inference.gguf import Kind
 from secureai_appliance.inference.library import cpu_variant
 from secureai_appliance.inference.probe import probe
 from secureai_appliance.models import catalogue
@@ -31,6 +33,7 @@ from secureai_appliance.store import ServeLock, Store
 _PROGRAM_MADE = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
 _CLOCK_SLACK = 24 * 3600
 _LEAST_FREE = 1 << 30
+_CHOSEN: dict[str, Kind] = {"knowledge.embedding_model": "embedding", "knowledge.rerank_model": "rerank"}
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,16 @@ def examine(settings: Settings, clock: Clock) -> list[Finding]:
         _attempt("port", lambda: _port(settings)),
     ]
     try:
-        store, _ = open_store(settings, clock, create=False)
+        store, sealer = open_store(settings, clock, create=False)
     except StartupError as error:
         return [*findings, Finding("file", False, error.message), _clock(clock, None)]
     try:
-        return [*findings, *_of_the_file(settings, clock, store)]
+        return [*findings, *_of_the_file(settings, clock, store, Configs(store, sealer))]
     finally:
         store.close()
 
 
-def _of_the_file(settings: Settings, clock: Clock, store: Store) -> list[Finding]:
+def _of_the_file(settings: Settings, clock: Clock, store: Store, configs: Configs) -> list[Finding]:
     with store.read() as db:
         rows = [row for row in catalogue.all_models(db) if row.remote is None]
         last_time = db.value("SELECT last_time FROM instance")
@@ -70,6 +73,7 @@ def _of_the_file(settings: Settings, clock: Clock, store: Store) -> list[Finding
         _clock(clock, last_time),
         Finding("backup", True, f"a backup needs {settings.data_folder.database} and {settings.master_key}, both"),
         *[_attempt(f"model {row.id}", partial(_model, settings, row)) for row in rows],
+        *[_attempt(key, partial(chosen_model, store, configs, key)) for key in _CHOSEN],
     ]
 
 
@@ -165,6 +169,23 @@ def _model(settings: Settings, row: catalogue.ModelRow) -> Finding:
     return Finding(
         subject, result.ok, f"answers, {result.seconds:.1f} s" if result.ok else result.reason or "it can't be loaded"
     )
+
+
+def chosen_model(store: Store, configs: Configs, key: str) -> Finding:
+    """Whether the model that a setting names is there, and is one for its purpose."""
+    name = configs.value(key)
+    if not name:
+        return Finding(key, True, "no model is chosen")
+    remedy = f"secureai config set {key} NAME"
+    try:
+        with store.read() as db:
+            row = catalogue.find(db, name)
+    except NotFound:
+        return Finding(key, False, f"there is no model '{name}': {remedy}")
+    kind = _CHOSEN[key]
+    if row.kind != kind:
+        return Finding(key, False, f"the model '{name}' is of the kind {row.kind}, not {kind}: {remedy}")
+    return Finding(key, True, row.id)
 
 
 def _remedy(row: catalogue.ModelRow) -> str:

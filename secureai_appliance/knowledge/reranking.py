@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -56,7 +57,7 @@ class Reranker:
         except Failure as failure:
             if self.required:
                 raise
-            log.warning("the rerank model %s was not used: %s", self.model, failure.message)
+            _warn(self.model, failure.message)
             return None, self._told(0, failure.message)
 
     def _scores(self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used) -> list[float]:
@@ -74,6 +75,12 @@ class Reranker:
 
     def _told(self, passages: int, failure: str | None) -> Reranking:
         return Reranking(model=self.model, passages=passages, failure=failure)
+
+
+@lru_cache(maxsize=100)
+def _warn(model: str, reason: str) -> None:
+    """Once for each reason: searches come every second."""
+    log.warning("the rerank model %s was not used: %s", model, reason)
 
 
 def chosen(store: Store, models: Models, values: Mapping[str, Any], wanted: bool | None, top_k: int) -> Reranker | None:

@@ -1,15 +1,17 @@
 """SciFact through the appliance's own HTTP API: upload, index, search; nDCG@10 of each mode and how long it took.
 
-    .venv/bin/python -m tests.bench.retrieval FOLDER [--only N] [--data FOLDER]
+    .venv/bin/python -m tests.bench.retrieval FOLDER [--only N] [--data FOLDER] [--rerank FILE]
 
 The folder holds the corpus in BEIR's form: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`. With `--data` the
-appliance's own folder is kept, and what is indexed in it already is only searched.
+appliance's own folder is kept, and what is indexed in it already is only searched. With `--rerank`, a rerank model's
+GGUF, searches are measured with and without it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 import statistics
 import tempfile
 import time
@@ -26,6 +28,7 @@ from tests.support.running import Running, running
 BASES = "/api/v1/knowledge"
 AT_ONCE = 100
 DEPTH = 10
+RERANK = "bench-reranker"
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -64,12 +67,27 @@ def fill(api: Running, base: str, corpus: list[dict[str, str]]) -> float:
     return time.monotonic() - begun
 
 
+def choose_reranker(api: Running, file: Path | None) -> None:
+    """Import the model if it is not there, and have searches put into order by it."""
+    if file is not None and api.ask("GET", f"/api/v1/models/{RERANK}").status != 200:
+        shutil.copy(file, api.appliance.settings.data_folder.import_ / f"{RERANK}.gguf")
+        made = api.ask("POST", "/api/v1/models", {"file": f"{RERANK}.gguf"})
+        assert made.status == 201, made.body
+    chosen = {"value": RERANK if file is not None else ""}
+    assert api.ask("PUT", "/api/v1/configs/knowledge.rerank_model", chosen).status == 200
+
+
 def measure(api: Running, base: str, queries: dict[str, str], grades: dict[str, dict[str, int]], table: Table) -> None:
-    for mode in ("hybrid", "vector", "keyword"):
+    modes: dict[str, dict[str, object]] = {
+        mode: {"mode": mode, "rerank": False} for mode in ("hybrid", "vector", "keyword")
+    }
+    if api.appliance.configs.value("knowledge.rerank_model"):
+        modes["hybrid, reranked"] = {"mode": "hybrid", "rerank": True}
+    for mode, fields in modes.items():
         scores, times = [], []
         for query, text in queries.items():
             begun = time.monotonic()
-            answer = api.ask("POST", f"{base}/search", {"query": text, "mode": mode, "top_k": 30, "per_document": 1})
+            answer = api.ask("POST", f"{base}/search", {"query": text, "top_k": 30, "per_document": 1} | fields)
             times.append(time.monotonic() - begun)
             ranking = dict.fromkeys(hit["filename"].removesuffix(".md") for hit in answer.json["data"])
             scores.append(ndcg(list(ranking), grades[query]))
@@ -95,7 +113,8 @@ def run(api: Running, corpus: list[dict[str, str]], queries: dict[str, str], gra
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--only", type=int, help="So many documents; all without it.")
 @click.option("--data", type=click.Path(path_type=Path), help="The appliance's folder, kept for the next time.")
-def main(folder: Path, only: int | None, data: Path | None) -> None:
+@click.option("--rerank", type=click.Path(exists=True, path_type=Path), help="A rerank model's GGUF.")
+def main(folder: Path, only: int | None, data: Path | None, rerank: Path | None) -> None:
     corpus, grades = lines(folder / "corpus.jsonl"), relevant(folder / "qrels" / "test.tsv")
     corpus = corpus[:only]
     queries = {each["_id"]: each["text"] for each in lines(folder / "queries.jsonl") if each["_id"] in grades}
@@ -105,6 +124,7 @@ def main(folder: Path, only: int | None, data: Path | None) -> None:
         key = kept / "key"
         with running(kept / "data", threads=0, key=key.read_text() if key.exists() else "") as api:
             key.write_text(api.key)
+            choose_reranker(api, rerank)
             run(api, corpus, queries, grades)
 
 

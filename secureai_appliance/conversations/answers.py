@@ -128,13 +128,14 @@ class Citation(msgspec.Struct, kw_only=True):
 class Retrieved(msgspec.Struct, kw_only=True):
     """What an answer was made from.
 
-    `outcome`: `passages`, the best ones; `document`, a document as a whole; `not_in_documents`: nothing reached
-    `min_score`, and no model was asked to answer all the same. `left_out`: passages that the model was not
-    given, because its context or `document_tokens` had no room; `coverage`: how much of a `document` it was given, null
-    otherwise. `trace_id`: see `/knowledge/{id}/traces/{trace_id}`; null when it could not be kept.
+    `outcome`: `passages`, the best ones; `document`, a document as a whole; `conversation`: nothing was looked for, to
+    answer a greeting or to work on what was said; `not_in_documents`: nothing reached `min_score`, and no model was
+    asked to answer all the same. `left_out`: passages that the model was not given, because its context or
+    `document_tokens` had no room; `coverage`: how much of a `document` it was given, null otherwise. `trace_id`: see
+    `/knowledge/{id}/traces/{trace_id}`; null of a `conversation`, and when it could not be kept.
     """
 
-    outcome: Literal["passages", "document", "not_in_documents"]
+    outcome: Literal["passages", "document", "conversation", "not_in_documents"]
     query: str
     min_score: float
     best_score: float | None

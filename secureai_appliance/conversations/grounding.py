@@ -22,6 +22,7 @@ from secureai_appliance.conversations.assistants import Assistant
 from secureai_appliance.conversations.fitting import Fitted, fit_best, fit_parts, most_parts
 from secureai_appliance.conversations.messages import ChatRequest, Message, Retrieval, plain_text
 from secureai_appliance.conversations.room import Room
+from secureai_appliance.conversations.small_talk import needs_no_documents
 from secureai_appliance.core.errors import NotFound, ServiceUnavailable
 from secureai_appliance.knowledge import bases, traces, whole
 from secureai_appliance.knowledge.bar import bar
@@ -157,6 +158,9 @@ class Grounding:
         if at is None or not (question := _asked(request.messages[at])):
             return None
         how = request.retrieval or Retrieval()
+        answered = any(message.role == "assistant" and plain_text(message) for message in request.messages[:at])
+        if how.scope in {None, "auto"} and needs_no_documents(question, answered=answered):
+            return Ground(request, [], self._unasked(question, how))
         left = room.left(request) - room.count(INSTRUCTIONS + AGREED + PARTS) - _FRAME
         whole_left = min(left, self._document_tokens(how))
         found = self._found(request.messages[: at + 1], question, how, base_ids, whole_left)
@@ -193,6 +197,19 @@ class Grounding:
         if fitted.sources:
             request = _with_sources(request, at, coverage, fitted)
         return Ground(request, fitted.sources, retrieved)
+
+    def _unasked(self, question: str, how: Retrieval) -> Retrieved:
+        """Of what is no question to documents."""
+        return Retrieved(
+            outcome="conversation",
+            query=question,
+            min_score=self._min_score(how),
+            best_score=None,
+            sources=0,
+            left_out=0,
+            coverage=None,
+            trace_id=None,
+        )
 
     def _found(
         self, said: Sequence[Message], question: str, how: Retrieval, base_ids: Sequence[str], room: int

@@ -321,6 +321,34 @@ def _is_from_all_over(answer: dict[str, Any], originals: dict[str, tuple[str, li
     assert answer["retrieval"]["left_out"] > 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_small_talk_and_wishes_about_an_answer_are_the_models_to_answer(
+    ann: Person, base: str, model: Model, model_id: str, stream: bool
+) -> None:
+    model.say = lambda _: text("You are welcome [1].")
+    content, answer = said(ask(ann, model_id, base, "Vielen Dank!", stream=stream))
+    assert (content, answer["citations"]) == ("You are welcome.", [])
+    assert answer["retrieval"]["outcome"] == "conversation"
+    assert answer["retrieval"]["trace_id"] is None
+    assert model.asked[-1]["messages"] == [{"role": "user", "content": "Vielen Dank!"}]
+    messages = [
+        {"role": "user", "content": FLUID},
+        {"role": "assistant", "content": "Every two years [1]."},
+        {"role": "user", "content": "Translate that into German."},
+    ]
+    answer = said(ask(ann, model_id, base, messages=messages, stream=stream))[1]
+    assert (answer["retrieval"]["outcome"], answer["citations"]) == ("conversation", [])
+    assert model.asked[-1]["messages"] == messages
+    # without an answer there is nothing to translate, and a question is a question
+    asked = len(model.asked)
+    for question in ("Translate that into German.", "Hello, what is the capital of Portugal?"):
+        answer = said(ask(ann, model_id, base, question, stream=stream))[1]
+        assert answer["retrieval"]["outcome"] == "not_in_documents"
+    answer = said(ask(ann, model_id, base, "Thank you", retrieval={"scope": "passages"}))[1]
+    assert answer["retrieval"]["outcome"] == "not_in_documents"
+    assert len(model.asked) == asked
+
+
 def test_passages_without_room_are_left_out_and_the_trace_says_so(
     ann: Person, base: str, model: Model, model_id: str
 ) -> None:

@@ -108,21 +108,23 @@ class Citation(msgspec.Struct, kw_only=True):
 
     `index` is the number under which the answer's text refers to it, `cited` whether it does. `page` is where the quote
     begins; null in formats without pages. `score` from 0 to 1: how relevant it is to the question; null where the
-    document was taken as a whole.
+    document was taken as a whole. `available`: whether who reads it may read the document, now; where not, or where it
+    is gone, name, page, heading and quote are null.
     """
 
     index: int
     cited: bool
+    available: bool = True
     knowledge_base_id: str
     document_id: str
-    filename: str
+    filename: str | None
     page: int | None
-    heading: str
+    heading: str | None
     chunk_id: str
     start: int
     end: int
     score: float | None
-    quote: str
+    quote: str | None
 
 
 class Retrieved(msgspec.Struct, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.conversations import chat_messages, chat_search
+from secureai_appliance.conversations import chat_messages, chat_search, quotes
 from secureai_appliance.conversations.chat_messages import ChatMessage
 from secureai_appliance.conversations.chat_search import Snippet
 from secureai_appliance.conversations.messages import Metadata
@@ -160,10 +160,15 @@ def get(db: Reader, owner_id: str, chat_id: str) -> Chat:
     return _chat(Chat, row)
 
 
-def whole(db: Reader, owner_id: str, chat_id: str) -> WholeChat:
-    """A chat with its messages. Raises NotFound."""
+def whole(db: Reader, owner_id: str, chat_id: str, reader: Caller | None = None) -> WholeChat:
+    """A chat of this owner's with its messages, as `reader` may see them; None: with nothing of documents.
+
+    Raises NotFound.
+    """
     chat = get(db, owner_id, chat_id)
-    return WholeChat(**msgspec.structs.asdict(chat), messages=chat_messages.all_of(db, place(db, chat_id)))
+    messages = chat_messages.all_of(db, place(db, chat_id))
+    quotes.show(db, reader, messages)
+    return WholeChat(**msgspec.structs.asdict(chat), messages=messages)
 
 
 def place(db: Reader, chat_id: str) -> int:
@@ -171,8 +176,8 @@ def place(db: Reader, chat_id: str) -> int:
     return int(db.value("SELECT row_id FROM chats WHERE id = ?", chat_id))
 
 
-def list_(db: Reader, query: ChatQuery, owner_id: str | None) -> Page[ListedChat]:
-    """A page of this user's chats, of everybody's with None. Raises ValidationError."""
+def list_(db: Reader, query: ChatQuery, owner_id: str | None, reader: Caller | None = None) -> Page[ListedChat]:
+    """A page of this owner's chats, of everybody's with None, as `reader` may see them. Raises ValidationError."""
     terms: list[str] = []
     params: list[Any] = []
     if owner_id is not None:
@@ -196,10 +201,13 @@ def list_(db: Reader, query: ChatQuery, owner_id: str | None) -> Page[ListedChat
         params.append(_json(list(found)))
     plain = msgspec.structs.replace(query, q=None)
     page = list_page(db, _LIST, plain, where=" AND ".join(terms), params=tuple(params))
-    return _completed(db, page, query, found)
+    _complete(db, page, query, found)
+    if query.include:
+        quotes.show(db, reader, [message for chat in page.data for message in chat.messages or ()])
+    return page
 
 
-def _completed(db: Reader, page: Page[ListedChat], query: ChatQuery, found: dict[int, list[int]]) -> Page[ListedChat]:
+def _complete(db: Reader, page: Page[ListedChat], query: ChatQuery, found: dict[int, list[int]]) -> None:
     """The page with what was asked for besides."""
     if query.q or query.include:
         places = [place(db, chat.id) for chat in page.data]
@@ -214,7 +222,6 @@ def _completed(db: Reader, page: Page[ListedChat], query: ChatQuery, found: dict
                 chat.snippets = chat_search.snippets(db, found[at], chat.title, query.q)
             if query.include:
                 chat.messages = chat_messages.all_of(db, at)
-    return page
 
 
 def patch(tx: Transaction, caller: Caller, chat_id: str, body: ChatPatch) -> Chat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -310,6 +310,18 @@ def get(db: Reader, caller: Caller, document_id: str, base_id: str | None = None
     if access == "write":
         bases.find(db, caller, row[1], "write")
     return _shown(row)
+
+
+def readable(db: Reader, caller: Caller, document_ids: Collection[str]) -> set[str]:
+    """Those of these documents that are there and that the caller may read."""
+    if not document_ids or not caller.may("knowledge:read"):
+        return set()
+    where, params = _visible(caller)
+    rows = db.all(
+        f"SELECT id FROM documents WHERE id IN (SELECT value FROM json_each(?)) AND {where}",  # noqa: S608 (constants)
+        *(msgspec.json.encode(list(document_ids)).decode(), *params),
+    )
+    return {document_id for (document_id,) in rows}
 
 
 def blob(db: Reader, document_id: str) -> int:

@@ -403,6 +403,74 @@ def test_a_chat_keeps_the_citations_of_its_answers(ann: Person, base: str, model
     assert "\n[1] handbook.md" in ann.ask("GET", f"/chats/{chat}/export?format=markdown").body.decode()
 
 
+def shown(by: Person, chat: str, owner: str) -> dict[str, list[dict[str, Any]]]:
+    """The citations of a chat's last message wherever it can be read, by where."""
+    others = "" if by.id == owner else f"&user_id={owner}&reason=test"
+    found = {
+        "chat": by.ask("GET", f"/chats/{chat}?{others[1:]}").json["messages"],
+        "messages": by.ask("GET", f"/chats/{chat}/messages?page_size=100{others}").json["data"],
+        "export": by.ask("GET", f"/chats/{chat}/export?format=json{others}").json["messages"],
+        "list": next(
+            each["messages"]
+            for each in by.ask("GET", f"/chats?include=messages&page_size=100{others}").json["data"]
+            if each["id"] == chat
+        ),
+    }
+    return {where: messages[-1]["citations"] for where, messages in found.items()}
+
+
+def covered(citation: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a citation whose document one may not read."""
+    return citation | {"available": False, "filename": None, "page": None, "heading": None, "quote": None}
+
+
+def test_what_a_chat_shows_of_documents_is_what_its_reader_may_read_of_them_then(
+    ann: Person, model: Model, model_id: str
+) -> None:
+    base = str(ann.make("/knowledge", {})["id"])
+    for name, said_there in (("one.txt", "The pump is painted purple."), ("two.txt", "The pump weighs 12 kg.")):
+        files = form((name, said_there.encode(), "text/plain"))
+        assert upload_form(ann.api, f"/api/v1/knowledge/{base}/documents", files, key=ann.key).status == 201
+    ready(ann.api, f"/api/v1/knowledge/{base}", ann.key)
+    bob, admin = person(ann.api), person(ann.api, "admin")
+    share = {"visibility": "shared", "shares": [{"user_id": bob.id}]}
+    assert ann.ask("PATCH", f"/knowledge/{base}", share).status == 200
+    model.say = lambda _: text("It is purple [1].")
+    answer = said(ask(bob, model_id, base, "Which pump is painted, and what does the pump weigh?", store=True))[1]
+    chat, told = answer["chat_id"], answer["citations"]
+    assert {each["filename"] for each in told} == {"one.txt", "two.txt"}
+    assert all(each["available"] for each in told)
+    assert all(each == told for each in shown(bob, chat, bob.id).values())
+    # an administrator reads with their own rights, and so does a key that may not read knowledge
+    assert all(each == list(map(covered, told)) for each in shown(admin, chat, bob.id).values())
+    narrow = bob.ask("POST", "/keys", {"name": "chats", "scopes": ["chats:read"]}).json["key"]
+    kept = ann.api.ask("GET", f"/api/v1/chats/{chat}", key=narrow).json["messages"][-1]
+    assert kept["citations"] == list(map(covered, told))
+    # one document is deleted, the other stays
+    gone, *_ = [each["document_id"] for each in told if each["filename"] == "one.txt"]
+    before = bob.ask("GET", f"/chats/{chat}").headers["etag"]
+    assert ann.ask("DELETE", f"/knowledge/{base}/documents/{gone}").status == 204
+    wanted = [covered(each) if each["document_id"] == gone else each for each in told]
+    assert all(each == wanted for each in shown(bob, chat, bob.id).values())
+    assert bob.ask("GET", f"/chats/{chat}", headers={"If-None-Match": before}).status == 200
+    # nothing of the base is shared any more: the answer itself stays
+    assert ann.ask("PATCH", f"/knowledge/{base}", {"visibility": "private"}).status == 200
+    assert all(each == list(map(covered, told)) for each in shown(bob, chat, bob.id).values())
+    markdown = bob.ask("GET", f"/chats/{chat}/export?format=markdown").body.decode()
+    assert "It is purple [1]." in markdown
+    assert "[1] no longer available" in markdown
+    assert not [
+        each for each in ("one.txt", "two.txt", "12 kg", "is painted") if each in markdown.partition("Assist")[2]
+    ]
+    # and comes back with the right to it
+    etag = bob.ask("GET", f"/chats/{chat}").headers["etag"]
+    assert ann.ask("PATCH", f"/knowledge/{base}", share).status == 200
+    assert all(each == wanted for each in shown(bob, chat, bob.id).values())
+    assert bob.ask("PATCH", f"/chats/{chat}", {"title": "x"}, headers={"If-Match": etag}).status == 412
+    etag = bob.ask("GET", f"/chats/{chat}").headers["etag"]
+    assert bob.ask("PATCH", f"/chats/{chat}", {"title": "x"}, headers={"If-Match": etag}).status == 200
+
+
 def test_a_base_that_one_may_not_read_is_as_none(ann: Person, base: str, model: Model, model_id: str) -> None:
     bob = person(ann.api)
     answer = bob.ask(

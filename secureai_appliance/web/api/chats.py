@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from secureai_appliance.conversations import chat_export, chat_messages, chats
+from secureai_appliance.conversations import chat_export, chat_messages, chats, quotes
 from secureai_appliance.conversations.chat_export import Format
 from secureai_appliance.conversations.chat_messages import ChatMessage
 from secureai_appliance.conversations.chats import (
@@ -47,7 +47,7 @@ class ExportQuery(OthersQuery, kw_only=True):
 def index(request: Request[None, ChatQuery]) -> Page[ListedChat]:
     owner = _owner(request, request.query.user_id, request.query.reason)
     with request.parts.store.read() as db:
-        page = chats.list_(db, request.query, None if owner == EVERYBODY else owner)
+        page = chats.list_(db, request.query, None if owner == EVERYBODY else owner, request.caller)
     _note(request, owner, None, request.query.reason)
     return page
 
@@ -59,7 +59,7 @@ def create(request: Request[ChatCreate, None]) -> Chat:
 def show(request: Request[None, OthersQuery]) -> WholeChat:
     owner = _owner(request, request.query.user_id, request.query.reason)
     with request.parts.store.read() as db:
-        chat = chats.whole(db, owner, request.path["id"])
+        chat = chats.whole(db, owner, request.path["id"], request.caller)
     _note(request, owner, chat.id, request.query.reason)
     return chat
 
@@ -87,6 +87,7 @@ def messages(request: Request[None, MessagesQuery]) -> Page[ChatMessage]:
     with request.parts.store.read() as db:
         chat = chats.get(db, owner, request.path["id"])
         page = chat_messages.list_(db, chats.place(db, chat.id), request.query)
+        quotes.show(db, request.caller, page.data)
     _note(request, owner, chat.id, request.query.reason)
     return page
 
@@ -94,7 +95,7 @@ def messages(request: Request[None, MessagesQuery]) -> Page[ChatMessage]:
 def export(request: Request[None, ExportQuery]) -> Download:
     owner, kind = _owner(request, request.query.user_id, request.query.reason), request.query.format
     chat_id = request.path["id"]
-    pieces = chat_export.pieces(request.parts.store, owner, chat_id, kind)
+    pieces = chat_export.pieces(request.parts.store, owner, chat_id, kind, request.caller)
     _note(request, owner, chat_id, request.query.reason)
     return Download(pieces, TYPES[kind], f"{chat_id}.{_SUFFIXES[kind]}")
 
@@ -120,4 +121,4 @@ def _note(request: Request[None, Any], owner: str, chat_id: str | None, reason: 
 def _match(request: Request[ChatPatch, None] | Request[None, None]) -> None:
     # without the header the messages need not be read
     if "HTTP_IF_MATCH" in request.environ:
-        require_match(request, chats.whole(request.tx, request.caller.user_id, request.path["id"]))
+        require_match(request, chats.whole(request.tx, request.caller.user_id, request.path["id"], request.caller))

@@ -1,6 +1,7 @@
 """SciFact through the appliance's own HTTP API: upload, index, search; nDCG@10 of each mode and how long it took.
 
-    .venv/bin/python -m tests.bench.retrieval FOLDER [--only N] [--data FOLDER] [--rerank FILE]
+    .venv/bin/python -m tests.bench.retrieval FOLDER [--only N] [--data FOLDER]
+        [--rerank FILE] [--queries N]
 
 The folder holds the corpus in BEIR's form: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`. With `--data` the
 appliance's own folder is kept, and what is indexed in it already is only searched. With `--rerank`, a rerank model's
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -113,11 +115,13 @@ def run(api: Running, corpus: list[dict[str, str]], queries: dict[str, str], gra
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--only", type=int, help="So many documents; all without it.")
 @click.option("--data", type=click.Path(path_type=Path), help="The appliance's folder, kept for the next time.")
+@click.option("--queries", "asked", type=int, help="So many of the claims; all without it.")
 @click.option("--rerank", type=click.Path(exists=True, path_type=Path), help="A rerank model's GGUF.")
-def main(folder: Path, only: int | None, data: Path | None, rerank: Path | None) -> None:
+def main(folder: Path, only: int | None, data: Path | None, rerank: Path | None, asked: int | None) -> None:
     corpus, grades = lines(folder / "corpus.jsonl"), relevant(folder / "qrels" / "test.tsv")
     corpus = corpus[:only]
     queries = {each["_id"]: each["text"] for each in lines(folder / "queries.jsonl") if each["_id"] in grades}
+    queries = dict(islice(queries.items(), asked))
     with tempfile.TemporaryDirectory() as made:
         kept = data or Path(made)
         kept.mkdir(exist_ok=True)

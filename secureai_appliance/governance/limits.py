@@ -122,10 +122,13 @@ class Limits:
         self._changed: set[str] = set()
         self._latest = 0.0
 
-    def admit(self, user_id: str, bounds: Bounds, *, completion: bool) -> Lease:
-        """Count a request and hold its place until the lease is released. Raises Refused, and counts nothing then."""
+    def admit(self, user_id: str, bounds: Bounds, *, completion: bool, tokens: bool = False) -> Lease:
+        """Count a request and hold its place until the lease is released. Raises Refused, and counts nothing then.
+
+        `tokens`: it has a model read something, as every completion has.
+        """
         windows = (*REQUESTS, *COMPLETIONS) if completion else REQUESTS
-        looked_at = (*windows, *TOKENS) if completion else windows
+        looked_at = (*windows, *TOKENS) if completion or tokens else windows
         with self._lock:
             now = self._now()
             user = self._users.setdefault(user_id, _User())
@@ -138,7 +141,7 @@ class Limits:
             user.completions += completion
             self._changed.add(user_id)
         held = tuple((window, count.index) for window, count in places[: len(windows)])
-        return Lease(self, user_id, bounds, completion, held)
+        return Lease(self, user_id, bounds, looked_at, held)
 
     def standings(self, user_id: str, bounds: Bounds) -> list[Standing]:
         """How every window of a user stands now."""
@@ -249,9 +252,8 @@ class Limits:
                 self._count(user, window, now).used += used
             self._changed.add(user_id)
 
-    def _nearest(self, user_id: str, bounds: Bounds, completion: bool) -> Standing:
+    def _nearest(self, user_id: str, bounds: Bounds, windows: tuple[Window, ...]) -> Standing:
         """The applying window with the smallest remaining share (ruling 25)."""
-        windows = WINDOWS if completion else REQUESTS
         with self._lock:
             now = self._now()
             user = self._users[user_id]
@@ -333,18 +335,20 @@ def _take_back(user: _User, held: Held, amount: int) -> None:
 class Lease:
     """A request's place. `release` on every way out; more than once is harmless."""
 
-    def __init__(self, limits: Limits, user_id: str, bounds: Bounds, completion: bool, held: Held) -> None:
+    def __init__(self, limits: Limits, user_id: str, bounds: Bounds, applying: tuple[Window, ...], held: Held) -> None:
+        """`applying`: the windows that it is looked at in; `held`: those that it is counted in."""
         self._limits = limits
         self._user_id = user_id
         self._bounds = bounds
-        self._completion = completion
+        self._applying = applying
+        self._completion = COMPLETIONS[0] in applying
         self._held = held
         self._reserved: list[tuple[Held, int]] = []
         self._open = True
 
     def nearest(self) -> Standing:
         """What the answer's headers tell."""
-        return self._limits._nearest(self._user_id, self._bounds, self._completion)
+        return self._limits._nearest(self._user_id, self._bounds, self._applying)
 
     def give_back(self) -> None:
         """The request cost nothing (a 304): it counts in no window. At most once."""

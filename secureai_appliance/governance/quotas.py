@@ -57,10 +57,13 @@ class Quotas:
         with store.read() as db:
             self.limits.restore(db)
 
-    def admit(self, user_id: str, tier: str, own: Overrides | None, *, completion: bool) -> Lease:
-        """Count a request. `own`: the user's bounds in place of the tier's. Raises Refused."""
+    def admit(self, user_id: str, tier: str, own: Overrides | None, *, completion: bool, tokens: bool = False) -> Lease:
+        """Count a request. `own`: the user's bounds in place of the tier's; the others as `Limits.admit`'s.
+
+        Raises Refused.
+        """
         try:
-            return self.limits.admit(user_id, self.bounds(tier, own), completion=completion)
+            return self.limits.admit(user_id, self.bounds(tier, own), completion=completion, tokens=tokens)
         except Refused as refused:
             self.tell(user_id, refused)
             raise

@@ -22,7 +22,10 @@ _EVERY_MODEL = "*"
 
 
 class Used(NamedTuple):
-    """One request that has ended. `seconds` from its arrival to its last byte."""
+    """One request that has ended. `seconds` from its arrival to its last byte.
+
+    What another model read on the way to its answer is one of its own, of no `requests`.
+    """
 
     user_id: str
     key_id: str | None
@@ -31,6 +34,7 @@ class Used(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    requests: int = 1
 
 
 class Usage:
@@ -47,7 +51,13 @@ class Usage:
         """Count a request."""
         hour = int(self._clock.now()) // HOUR * HOUR
         place = (hour, used.user_id, used.key_id or "", used.model, used.assistant_id)
-        amounts = (1, used.prompt_tokens, used.completion_tokens, round(used.seconds * 1000), self._cost(used))
+        amounts = (
+            used.requests,
+            used.prompt_tokens,
+            used.completion_tokens,
+            round(used.seconds * 1000),
+            self._cost(used),
+        )
         with self._lock:
             _add(self._pending, place, amounts)
 

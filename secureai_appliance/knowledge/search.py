@@ -112,11 +112,18 @@ _kept: WeakKeyDictionary[Store, _Kept] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
+class _Embedded:
+    """The query's vector, and how far it can be trusted."""
+
+    vector: NDArray[np.float32]
+    weight: float
+
+
+@dataclass(frozen=True)
 class _Query:
     """The query as the models see it: a vector of each, and how far the vectors can be trusted."""
 
     vectors: dict[str, NDArray[np.float32]]
-    tokens: int
     weight: float
     words: list[list[str]]
     kept: _Kept
@@ -138,12 +145,17 @@ def search(
     `used` is told the models and their tokens. Raises NotFound for a base that the caller may not read,
     ServiceUnavailable while the embedding model is not at hand, Abandoned.
     """
+    embedded: dict[str, _Embedded] = {}
     for _ in range(_TRIES):
         with store.read() as db:
             places = _places(db, caller, base_ids)
-        query = _understand(store, models, places, body, abandoned)
-        for model in query.vectors:
-            used(model, query.tokens)
+        names = dict.fromkeys(place.index.embedding_model for place in places if place.index.dimension)
+        for name in names if body.mode != "keyword" else ():
+            # another try needs no other vector
+            if name not in embedded:
+                embedded[name], tokens = _embed(store, models, name, body.query, abandoned)
+                used(name, tokens)
+        query = _understand(store, [(name, embedded[name]) for name in names if name in embedded], body)
         with store.read() as db:
             if _places(db, caller, base_ids) != places:
                 continue
@@ -165,18 +177,21 @@ def _places(db: Reader, caller: Caller, base_ids: Sequence[str]) -> list[_Place]
     return [_Place(base_id, indexes.active(db, base_id)) for base_id in found]
 
 
-def _understand(
-    store: Store, models: Models, places: Sequence[_Place], body: SearchRequest, abandoned: Callable[[], bool]
-) -> _Query:
-    made: dict[str, NDArray[np.float32]] = {}
-    tokens, weight = 0, 1.0
-    if body.mode != "keyword":
-        for name in dict.fromkeys(place.index.embedding_model for place in places if place.index.dimension):
-            with embedding.embedder(store, models, name, abandoned) as model:
-                ids = embedding.tokens(model, body.query)
-                made[name] = embedding.vectors(model, [ids], abandoned)[0]
-            tokens, weight = len(ids), trust(body.query, embedding.pieces(model, body.query))
-    return _Query(made, tokens, weight, query_terms(body.query), _kept.setdefault(store, _Kept()))
+def _embed(store: Store, models: Models, name: str, query: str, abandoned: Callable[[], bool]) -> tuple[_Embedded, int]:
+    """The query as a model sees it, and its tokens."""
+    with embedding.embedder(store, models, name, abandoned) as model:
+        ids = embedding.tokens(model, query)
+        vector = embedding.vectors(model, [ids], abandoned)[0]
+        return _Embedded(vector, trust(query, embedding.pieces(model, query))), len(ids)
+
+
+def _understand(store: Store, embedded: Sequence[tuple[str, _Embedded]], body: SearchRequest) -> _Query:
+    return _Query(
+        vectors={name: each.vector for name, each in embedded},
+        weight=embedded[-1][1].weight if embedded else 1.0,
+        words=query_terms(body.query),
+        kept=_kept.setdefault(store, _Kept()),
+    )
 
 
 def _find(db: Reader, caller: Caller, places: Sequence[_Place], body: SearchRequest, query: _Query) -> _Finding:

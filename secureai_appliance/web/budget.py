@@ -17,6 +17,7 @@ class Budget:
         self._quotas = quotas
         self._user_id = user_id
         self._spent = 0
+        self._read = 0
         exchange.on_close(self._settle)
 
     @property
@@ -27,7 +28,7 @@ class Budget:
     def reserve(self, prompt: int, least: int, most: int) -> int:
         """Room for an answer of `least` to `most` tokens to `prompt` tokens. Raises RateLimitExceeded."""
         try:
-            return self._lease.reserve(prompt, least, most)
+            return self._lease.reserve(prompt + self._read, least, most)
         except Refused as refused:
             if not self._spent:
                 # what one window refuses counts in none; after a first round there was a request
@@ -38,9 +39,14 @@ class Budget:
 
     def spend(self, tokens: int) -> None:
         """A round has ended and used so many: what was reserved for it beyond them is free again."""
-        self._lease.settle(tokens)
+        self._lease.settle(tokens + self._read)
         self._spent += tokens
+        self._read = 0
+
+    def count(self, tokens: int) -> None:
+        """Tokens that were read to find something, beside what the answer takes. They are counted with it."""
+        self._read += tokens
 
     def _settle(self) -> None:
         metered = self._exchange.metered
-        self._lease.settle(max(0, metered.prompt_tokens + metered.completion_tokens - self._spent))
+        self._lease.settle(max(0, metered.prompt_tokens + metered.completion_tokens - self._spent) + self._read)

@@ -172,14 +172,17 @@ class Dispatcher:
         """Count the request, also one that turns out to be forbidden or wrong."""
         if route.limit != "none" and not route.page:
             try:
-                completion = route.limit == "completions"
-                lease = self._parts.quotas.admit(caller.user_id, caller.tier, caller.limits, completion=completion)
+                lease = self._parts.quotas.admit(
+                    *(caller.user_id, caller.tier, caller.limits),
+                    completion=route.limit == "completions",
+                    tokens=route.limit == "tokens",
+                )
             except Refused as refused:
                 exchange.standing = refused.standing
                 raise exceeded(refused.standing.retry_after) from None
             exchange.lease = lease
             exchange.on_close(lease.release)
-            if route.limit == "completions":
+            if route.limit in {"completions", "tokens"}:
                 exchange.budget = Budget(exchange, lease, self._parts.quotas, caller.user_id)
         if isinstance(route.access, str) and not (route.or_access and caller.may(route.or_access)):
             caller.require(route.access)

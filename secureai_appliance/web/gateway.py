@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.errors import Failure, InternalError, ServiceUnavailable
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.governance.usage import Used
@@ -17,6 +18,7 @@ from secureai_appliance.web.exchange import Exchange
 from secureai_appliance.web.hosts import HostCheck, Proxies
 from secureai_appliance.web.parts import Parts
 from secureai_appliance.web.policies import DATA_POLICY, PAGE_POLICY
+from secureai_appliance.web.request import Metered
 from secureai_appliance.web.responses import Frames, Reply
 from secureai_appliance.web.route import Route
 
@@ -145,17 +147,8 @@ class Gateway:
         self._metrics.answered(method, path, exchange.status, seconds)
         caller, metered = exchange.caller, exchange.metered
         if caller is not None and exchange.lease is not None:
-            self._parts.usage.add(
-                Used(
-                    caller.user_id,
-                    caller.key_id,
-                    metered.model,
-                    metered.assistant_id,
-                    metered.prompt_tokens,
-                    metered.completion_tokens,
-                    seconds,
-                )
-            )
+            for used in _used(metered, caller, seconds):
+                self._parts.usage.add(used)
         if not access_log.isEnabledFor(logging.INFO):
             return
         access_log.info(
@@ -168,6 +161,19 @@ class Gateway:
             seconds * 1000,
             f"{caller.user_id} {caller.key_id or caller.grant_id or 'session'}" if caller is not None else "-",
         )
+
+
+def _used(metered: Metered, caller: Caller, seconds: float) -> Iterator[Used]:
+    """The request under the model that answered, or that read where none did, and the others beside it."""
+    read = dict(metered.read)
+    model, prompt = metered.model, metered.prompt_tokens
+    if not model and read:
+        model = next(iter(read))
+        prompt = read.pop(model)
+    who, completion = (caller.user_id, caller.key_id), metered.completion_tokens
+    yield Used(*who, model, metered.assistant_id, prompt, completion, seconds)
+    for other, tokens in read.items():
+        yield Used(*who, other, metered.assistant_id, tokens, 0, 0.0, requests=0)
 
 
 def _speaks_oauth(exchange: Exchange) -> bool:

@@ -20,12 +20,16 @@ Q = TypeVar("Q")
 
 @dataclass
 class Metered:
-    """What a request has used of a model, for the usage. Set by whoever runs the model."""
+    """What a request has used of models, for the usage. Set by whoever runs the model.
+
+    `model` is the one that answered; `read` has the tokens of those that read for it (embedding, reranking).
+    """
 
     model: str = ""
     assistant_id: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    read: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,10 +52,17 @@ class Request(Generic[B, Q]):
     transaction_or_none: Transaction | None = None
     ignored: tuple[str, ...] = ()
     budget: Budget | None = None
-    """The tokens that the request may use, on a route that counts among the completions."""
+    """The tokens that the request may use, on a route that counts among the completions or has models read."""
     metered: Metered = field(default_factory=Metered)
     """Where whoever runs a model notes what was used."""
     disconnected: Callable[[], bool] = field(default=lambda: False)
+
+    def has_read(self, model: str, tokens: int) -> None:
+        """Count what a model has read to find something: in the usage under its own name, and in the limits."""
+        self.metered.read[model] = self.metered.read.get(model, 0) + tokens
+        self.parts.metrics.tokens_embedded.labels(model).inc(tokens)
+        if self.budget is not None:
+            self.budget.count(tokens)
 
     @property
     def via(self) -> str:

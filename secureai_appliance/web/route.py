@@ -78,7 +78,7 @@ class Route:
     errors: tuple[int, ...] = ()
     """Statuses beyond those that every route may answer."""
     limit: str = "api"
-    """Limit class: `api` or `completions`; pages have `none`."""
+    """Limit class: `api`, `tokens` where models read something, or `completions`; pages have `none`."""
     deprecated: str | None = None
     sunset: str | None = None
 

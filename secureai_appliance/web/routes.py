@@ -180,7 +180,7 @@ def route_table() -> tuple[Route, ...]:
         Route("GET", "/api/v1/tools/{id}", tools.show, "tools:read", "One tool", "Tools", answer=Tool, errors=(404,)),
         Route("PATCH", "/api/v1/tools/{id}", tools.update, "tools:write", "Change a tool", "Tools", body=ToolPatch, example={"description": "Computes"}, answer=Tool, streams=True, errors=(404, 409, 412, 422, 503)),
         Route("DELETE", "/api/v1/tools/{id}", tools.delete, "tools:write", "Delete a tool", "Tools", status=204, writes=True, errors=(404, 412)),
-        Route("POST", "/api/v1/tools/{id}/invoke", tools.invoke, "tools:invoke", "Call a tool oneself", "Tools", body=tools.ToolInvoke, example={"arguments": {"expression": "(17.5 + 3) * 12"}}, answer=ToolResult, streams=True, errors=(404, 503)),
+        Route("POST", "/api/v1/tools/{id}/invoke", tools.invoke, "tools:invoke", "Call a tool oneself", "Tools", body=tools.ToolInvoke, example={"arguments": {"expression": "(17.5 + 3) * 12"}}, answer=ToolResult, streams=True, errors=(404, 503), limit="tokens"),
 
         Route("GET", "/api/v1/prompts", prompts.index, "prompts:read", "Saved prompts", "Prompts", query=PromptQuery, answer=Page[Prompt]),
         Route("POST", "/api/v1/prompts", prompts.create, "prompts:write", "Save a prompt", "Prompts", body=PromptCreate, example=_PROMPT, answer=Prompt, status=201, writes=True, errors=(409, 422)),
@@ -189,7 +189,7 @@ def route_table() -> tuple[Route, ...]:
         Route("DELETE", "/api/v1/prompts/{id}", prompts.delete, "prompts:write", "Delete a prompt", "Prompts", status=204, writes=True, errors=(404, 412)),
         Route("POST", "/api/v1/prompts/{id}/render", prompts.render, "prompts:read", "Fill in a prompt's variables", "Prompts", body=PromptRender, example={"variables": {"part": "brake pads", "car": "2019 Honda Civic"}}, answer=RenderedPrompt, unaudited="changes nothing", errors=(404, 422)),
 
-        Route("POST", "/api/v1/knowledge/{id}/search", documents.find, "knowledge:read", "Find passages", "Knowledge", body=SearchRequest, example={"query": "How often is brake fluid changed?"}, answer=Found, unaudited="searches and changes nothing", errors=(404, 503)),
+        Route("POST", "/api/v1/knowledge/{id}/search", documents.find, "knowledge:read", "Find passages", "Knowledge", body=SearchRequest, example={"query": "How often is brake fluid changed?"}, answer=Found, unaudited="searches and changes nothing", errors=(404, 503), limit="tokens"),
         Route("GET", "/api/v1/knowledge/{id}/traces/{trace_id}", knowledge.trace, "knowledge:read", "How the passages of an answer of one's own were found", "Knowledge", query=OthersQuery, answer=StoredTrace, errors=(404,)),
         Route("GET", "/api/v1/knowledge/{id}/documents", documents.index, "knowledge:read", "Documents of a knowledge base", "Documents", query=DocumentQuery, answer=Page[Document], errors=(404,)),
         Route("POST", "/api/v1/knowledge/{id}/documents", documents.create, "knowledge:write", "Upload files into a knowledge base", "Documents", body=FromUpload, multipart=UploadForm, example={"upload_id": "upl-4fQxCq2mJ8sLw0ZbTnVd"}, answer=Uploaded, status=201, errors=(404, 409, 413, 415)),

@@ -128,7 +128,7 @@ def _answering(
         grounding = Grounding(
             *(parts.store, parts.models, parts.configs.values(), request.caller),
             abandoned=request.disconnected,
-            used=_embedded(request),
+            used=request.has_read,
         )
         ground = grounding.ground(asked, base_ids, room, kept=isinstance(turn, Turn))
     asked = asked if ground is None else ground.request
@@ -148,13 +148,6 @@ def _answering(
         return Answering(completion, turn, assistant_id, steps)
     grounded = Grounded(completion, ground, asked)
     return Answering(grounded, turn, assistant_id, steps, grounded.citations)
-
-
-def _embedded(request: Request[ChatRequest, None]) -> Callable[[str, int], None]:
-    def used(model: str, tokens: int) -> None:
-        request.parts.metrics.tokens_embedded.labels(model).inc(tokens)
-
-    return used
 
 
 def _asks_all_the_same(asked: ChatRequest, kit: Kit | None) -> bool:
@@ -196,7 +189,7 @@ def _kit(
     if not any(tool.functions for tool in tools) or not caller.may("tools:invoke"):
         return None
     context = request.parts.models.show(row).context_length
-    asker = Asker(caller, base_ids, used=_embedded(request))
+    asker = Asker(caller, base_ids, used=request.has_read)
     return Kit(request.parts.toolbox, asker, tools, assistant.id, context)
 
 

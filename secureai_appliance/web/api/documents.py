@@ -136,11 +136,6 @@ def chunks(request: Request[None, ListQuery]) -> Page[Chunk]:
 
 
 def find(request: Request[SearchRequest, None]) -> Found | Answer:
-    def used(model: str, tokens: int) -> None:
-        request.metered.model = request.metered.model or model
-        request.metered.prompt_tokens += tokens
-        request.parts.metrics.tokens_embedded.labels(model).inc(tokens)
-
     parts = request.parts
     try:
         return search.search(
@@ -149,7 +144,7 @@ def find(request: Request[SearchRequest, None]) -> Found | Answer:
                 *(parts.store, parts.models, parts.configs.values(), request.body.rerank, request.body.top_k)
             ),
             abandoned=request.disconnected,
-            used=used,
+            used=request.has_read,
         )
     except Abandoned:
         return Answer(CLIENT_CLOSED_REQUEST)

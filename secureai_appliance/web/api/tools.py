@@ -117,7 +117,7 @@ def invoke(request: Request[ToolInvoke, None]) -> ToolResult | Answer:
     tool = _tool(request)
     function = _function(tool, body.function)
     bounds = Bounds(toolbox.setting("max_seconds"), toolbox.max_chars)
-    running = toolbox.start(tool, function, body.arguments, bounds, Asker(request.caller))
+    running = toolbox.start(tool, function, body.arguments, bounds, Asker(request.caller, used=request.has_read))
     gone = False
     while (result := running.poll(_POLL)) is None:
         if not gone and request.disconnected():

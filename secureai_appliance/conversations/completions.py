@@ -81,6 +81,7 @@ class Completion:
         *,
         budget: Budget | None = None,
         instructions: Instructions | None = None,
+        longest: int | None = None,
     ) -> None:
         self.id = new_id("resp")
         self.created = int(clock.now())
@@ -95,7 +96,7 @@ class Completion:
         self._format = structured.json_format(request)
         self._offer = tools.offer(request)
         self._truncation: Truncation | UnsetType = UNSET
-        self._run = Run(handle, clock, self._prepare, budget)
+        self._run = Run(handle, clock, self._prepare, budget, longest)
         self._fingerprint = ""
         self._vocabulary: Vocabulary | None = None
         self._choices: list[_Choice] = []
@@ -323,10 +324,13 @@ def start(
     *,
     budget: Budget | None = None,
     instructions: Instructions | None = None,
+    longest: int | None = None,
 ) -> Completion:
     """Check the request and have its model loaded. Raises what is wrong with the request itself.
 
-    `instructions`: of the assistant that is asked, the same for all who ask it: computed once.
+    `instructions`: of the assistant that is asked, the same for all who ask it: computed once. `longest`: tokens of an
+    answer where the request says nothing; None: until it or the context ends.
     """
     messages.refuse_unsupported(request)
-    return Completion(models.chat(row), row, caller, request, clock, budget=budget, instructions=instructions)
+    handle = models.chat(row)
+    return Completion(handle, row, caller, request, clock, budget=budget, instructions=instructions, longest=longest)

@@ -64,12 +64,18 @@ class Budget(Protocol):
 class Run:
     """One or more generations. `close` ends them in every state."""
 
-    def __init__(self, handle: Handle, clock: Clock, prepare: Prepare, budget: Budget | None) -> None:
-        """`prepare` makes the requests once the model is there; it raises what makes them impossible."""
+    def __init__(
+        self, handle: Handle, clock: Clock, prepare: Prepare, budget: Budget | None, longest: int | None = None
+    ) -> None:
+        """`prepare` makes the requests once the model is there; it raises what makes them impossible.
+
+        `longest`: tokens of an answer that asks for no number of them; None: until it or the context ends.
+        """
         self._handle = handle
         self._clock = clock
         self._prepare = prepare
         self._budget = budget
+        self._longest = longest
         self._generations: list[Generation] = []
         self._open: list[int] = []
         self._finished: list[Finished] = []
@@ -153,9 +159,10 @@ class Run:
 
     def _afforded(self, requests: Sequence[GenerationRequest], context: int) -> Sequence[GenerationRequest]:
         """The requests, with answers no longer than the budget allows. Raises RateLimitExceeded."""
-        rooms = [min(request.max_tokens or context, context - len(request.prompt)) for request in requests]
-        if self._budget is None or min(rooms) < 0:
-            return requests  # without room the engine refuses it
+        bounds = [request.max_tokens or self._longest or context for request in requests]
+        rooms = [min(bound, context - len(request.prompt)) for bound, request in zip(bounds, requests, strict=True)]
+        if self._budget is None or min(rooms) < 0:  # without room the engine refuses it
+            return [replace(request, max_tokens=bound) for bound, request in zip(bounds, requests, strict=True)]
         # choices of one prompt share it
         prompt = sum({id(request.prompt): len(request.prompt) for request in requests}.values())
         least = sum(
@@ -163,9 +170,8 @@ class Run:
             for request, room in zip(requests, rooms, strict=True)
         )
         granted = self._budget.reserve(prompt, least, sum(rooms))
-        if granted >= sum(rooms):
-            return requests
-        share = max(1, granted // len(requests))
+        # as much as there is room for; cut, where the budget has less, in equal parts
+        share = granted if granted >= sum(rooms) else max(1, granted // len(requests))
         return [replace(request, max_tokens=min(room, share)) for request, room in zip(requests, rooms, strict=True)]
 
     def _take(self, index: int, event: Event) -> tuple[int, Event]:

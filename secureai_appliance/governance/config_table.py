@@ -101,6 +101,13 @@ SETTINGS: tuple[Setting, ...] = (
         "to do; until then, and otherwise, it has the first words.",
     ),
     Setting(
+        "completions.default_max_tokens",
+        Annotated[int, Meta(ge=0, le=1_000_000)],
+        2048,
+        "Tokens of an answer where a chat completion names no `max_tokens`; 0: until the answer or the context ends. A "
+        "small model now and then goes on for ever. Remote models have bounds of their own.",
+    ),
+    Setting(
         "limits.failed_authentications_per_minute",
         Annotated[int, Meta(ge=0, le=1_000_000)],
         60,

@@ -255,6 +255,20 @@ def test_a_prompt_longer_than_the_context_is_400_with_both_counts_and_the_proces
     assert api.chat("hi", max_tokens=1).status == 200
 
 
+def test_an_answer_that_names_no_length_is_bounded_by_the_setting(api: Running) -> None:
+    setting = "/api/v1/configs/completions.default_max_tokens"
+    assert api.ask("GET", setting).json["value"] == 2048
+    assert api.ask("PUT", setting, {"value": 5}).status == 200
+    try:
+        for asked, length in ({}, 5), ({"max_tokens": 9}, 9), ({"max_completion_tokens": 9}, 9):
+            fields = {"temperature": 0, "max_tokens": None, **asked}
+            answer = api.chat("Count from one to a hundred.", **fields).json
+            assert answer["choices"][0]["finish_reason"] == "length"
+            assert answer["usage"]["completion_tokens"] == length
+    finally:
+        assert api.ask("DELETE", setting).status == 204
+
+
 def test_a_prompt_of_millions_of_tokens_is_counted_exactly_and_refused(api: Running) -> None:
     words = 2_500_000
     error = api.chat("a " * words).json["error"]

@@ -96,6 +96,7 @@ def create(request: Request[ChatRequest, None]) -> ChatCompletion | Stream | Ans
             parts.clock,
             budget=request.budget,
             instructions=instructions,
+            longest=parts.configs.value("completions.default_max_tokens") or None,
         )
 
     with ExitStack() as held:

@@ -60,7 +60,7 @@ def _section(message: ChatMessage) -> str:
         text += f"\n{message.content}\n"
     for call in message.tool_calls or ():
         text += f"\n    {call.function.name}({call.function.arguments})\n"
-    for citation in message.citations or ():
+    for citation in (message.citations or ()) if message.role == "assistant" else ():
         page = "" if citation.page is None else f", page {citation.page}"
         text += f"\n[{citation.index}] {citation.filename or 'no longer available'}{page}\n"
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -25,7 +26,7 @@ class ChatMessage(msgspec.Struct, kw_only=True):
     """One message of a chat. `content` is null where there are only tool calls.
 
     `citations`, `usage`, `finish_reason` and `completion_id` are those of an answer, null for what was said to the
-    model; `citations` also where no knowledge was used.
+    model; `citations` also where no knowledge was used. A tool that looked into documents has those that it told.
     """
 
     id: str
@@ -63,16 +64,16 @@ def add(tx: Transaction, chat: int, new: list[NewMessage]) -> None:
     last = int(tx.value("SELECT MAX(row_id) FROM messages WHERE row_id > ? AND row_id < ?", first, end) or first)
     if last - first + len(new) > MOST_MESSAGES:
         raise Conflict(f"A chat has at most {MOST_MESSAGES:,} messages: begin another.", constraint="max_items")
-    for at, message in enumerate(new, start=last + 1):
+    for place, message in enumerate(new, start=last + 1):
         tx.run(
             "INSERT INTO messages (row_id, id, role, content, name, tool_calls, tool_call_id, citations, usage,"
             " finish_reason, completion_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *(at, new_id("msg"), message.role, message.content, message.name, _json(message.tool_calls)),
+            *(place, new_id("msg"), message.role, message.content, message.name, _json(message.tool_calls)),
             *(message.tool_call_id, _json(message.citations), _json(message.usage), message.finish_reason),
             *(message.completion_id, tx.now()),
         )
         if message.terms:
-            chat_search.index(tx, at, message.terms)
+            chat_search.index(tx, place, message.terms)
     tx.run(
         "UPDATE chats SET message_count = message_count + ?, updated_at = ? WHERE row_id = ?",
         *(len(new), tx.now(), chat),
@@ -92,6 +93,15 @@ def after(db: Reader, chat: int, number: int, limit: int) -> list[ChatMessage]:
         *(first + number, end, limit),
     )
     return [_message(row) for row in rows]
+
+
+def at(db: Reader, places: Iterable[int]) -> dict[int, ChatMessage]:
+    """The messages at these row_ids, as far as some stand there."""
+    rows = db.all(
+        f"SELECT row_id, {_COLUMNS} FROM messages WHERE row_id IN (SELECT value FROM json_each(?))",  # noqa: S608
+        msgspec.json.encode(list(places)).decode(),
+    )
+    return {row_id: _message(tuple(row)) for row_id, *row in rows}
 
 
 def size(db: Reader, chats: list[int]) -> int:

@@ -84,14 +84,10 @@ def _longer(db: Reader, beginning: str) -> list[str] | None:
     return None
 
 
-def snippets(db: Reader, found: list[int], title: str, q: str) -> list[Snippet]:
-    """The pieces of text at places that `find` gave for a chat with this title."""
+def snippets(found: list[tuple[str, str] | None], title: str, q: str) -> list[Snippet]:
+    """The pieces of text around what `find` found in a chat: in messages (id, text), or in the title (None)."""
     words = text_terms.wanted(q)
-    shown = []
-    for at in found:
-        row = db.one("SELECT id, content FROM messages WHERE row_id = ?", at)
-        shown.append(_snippet(None, title, words) if row is None else _snippet(row[0], row[1] or "", words))
-    return shown
+    return [_snippet(None, title, words) if each is None else _snippet(*each, words) for each in found]
 
 
 def _snippet(message_id: str | None, text: str, words: list[list[str]]) -> Snippet:

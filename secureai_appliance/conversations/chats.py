@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -201,27 +203,36 @@ def list_(db: Reader, query: ChatQuery, owner_id: str | None, reader: Caller | N
         params.append(_json(list(found)))
     plain = msgspec.structs.replace(query, q=None)
     page = list_page(db, _LIST, plain, where=" AND ".join(terms), params=tuple(params))
-    _complete(db, page, query, found)
+    places = {chat.id: place(db, chat.id) for chat in page.data} if query.q or query.include else {}
     if query.include:
-        quotes.show(db, reader, [message for chat in page.data for message in chat.messages or ()])
+        _add_messages(db, page.data, places, reader)
+    if query.q:
+        _add_snippets(db, page.data, {chat: found[at] for chat, at in places.items()}, query.q, reader)
     return page
 
 
-def _complete(db: Reader, page: Page[ListedChat], query: ChatQuery, found: dict[int, list[int]]) -> None:
-    """The page with what was asked for besides."""
-    if query.q or query.include:
-        places = [place(db, chat.id) for chat in page.data]
-        if query.include and len(places) > 1 and chat_messages.size(db, places) > MOST_BYTES_OF_MESSAGES:
-            raise ValidationError(
-                f"The messages of this page have more than {MOST_BYTES_OF_MESSAGES >> 20} MB: ask for smaller pages.",
-                field="page_size",
-                constraint="maximum",
-            )
-        for chat, at in zip(page.data, places, strict=True):
-            if query.q:
-                chat.snippets = chat_search.snippets(db, found[at], chat.title, query.q)
-            if query.include:
-                chat.messages = chat_messages.all_of(db, at)
+def _add_messages(db: Reader, page: Sequence[ListedChat], places: Mapping[str, int], reader: Caller | None) -> None:
+    if len(places) > 1 and chat_messages.size(db, list(places.values())) > MOST_BYTES_OF_MESSAGES:
+        raise ValidationError(
+            f"The messages of this page have more than {MOST_BYTES_OF_MESSAGES >> 20} MB: ask for smaller pages.",
+            field="page_size",
+            constraint="maximum",
+        )
+    said = {chat.id: chat_messages.all_of(db, places[chat.id]) for chat in page}
+    quotes.show(db, reader, chain.from_iterable(said.values()))
+    for chat in page:
+        chat.messages = said[chat.id]
+
+
+def _add_snippets(
+    db: Reader, page: Sequence[ListedChat], found: Mapping[str, list[int]], q: str, reader: Caller | None
+) -> None:
+    said = chat_messages.at(db, chain.from_iterable(found.values()))
+    # what may not be read in a message is not shown of it here
+    quotes.show(db, reader, said.values())
+    texts = {at: (message.id, message.content or "") for at, message in said.items()}
+    for chat in page:
+        chat.snippets = chat_search.snippets([texts.get(at) for at in found[chat.id]], chat.title, q)
 
 
 def patch(tx: Transaction, caller: Caller, chat_id: str, body: ChatPatch) -> Chat:

@@ -16,7 +16,7 @@ import msgspec
 
 from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
-from secureai_appliance.conversations import chat_messages, chats, messages
+from secureai_appliance.conversations import chat_messages, chats, messages, quotes
 from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Citation, Gathered, ToolCall, Usage
 from secureai_appliance.conversations.chat_messages import MOST_MESSAGES, ChatMessage, MessageEnd, NewMessage
 from secureai_appliance.conversations.messages import ChatRequest, Message
@@ -176,10 +176,11 @@ class Turn:
             completion_id=self._completion.id,
             terms=text_terms.indexed(answer.text),
         )
+        told = _steps(steps, citations or [])
         with self._turns.store.transaction() as tx:
             place = tx.value("SELECT row_id FROM chats WHERE id = ? AND running = ?", self.chat_id, self._completion.id)
             if place is not None:
-                chat_messages.add(tx, place, [*_said(_complete(steps)), message])
+                chat_messages.add(tx, place, [*told, message])
                 tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
                 details = {"completion_id": self._completion.id, "finish_reason": reason}
                 audit.record(tx, self._caller.actor, "chat.completed", "chat", self.chat_id, details=details)
@@ -295,6 +296,15 @@ def _continued(request: ChatRequest, history: list[ChatMessage]) -> ChatRequest:
     if len(before) + len(request.messages) > MOST_MESSAGES:
         raise Conflict(f"A chat has at most {MOST_MESSAGES:,} messages: begin another.", constraint="max_items")
     return msgspec.structs.replace(request, messages=[*before, *request.messages])
+
+
+def _steps(steps: Sequence[Message], citations: Sequence[Citation]) -> list[NewMessage]:
+    """What was called and what tools said, with the sources that stand in that."""
+    made = _said(_complete(steps))
+    for step in made:
+        if step.role == "tool" and step.content:
+            step.citations = quotes.told_in(step.content, citations) or None
+    return made
 
 
 def _complete(steps: Sequence[Message]) -> list[Message]:

@@ -116,7 +116,11 @@ class Found(msgspec.Struct, kw_only=True):
 
 def block(index: int, passage: Result, after: int = 0) -> str:
     """A passage as a model sees it, from character `after` of the document on: what it was told is not said again."""
-    page = "" if passage.page is None else f", page {passage.page}"
-    heading = f": {passage.heading}" if passage.heading else ""
     text = passage.text[max(0, after - passage.start) :].strip()
-    return f"[{index}] {passage.filename}{page}{heading}\n{text}"
+    return f"{head(index, passage.filename, passage.page, passage.heading)}\n{text}"
+
+
+def head(index: int, filename: str, page: int | None, heading: str) -> str:
+    """The first line of a passage as a model sees it."""
+    at = "" if page is None else f", page {page}"
+    return f"[{index}] {filename}{at}{f': {heading}' if heading else ''}"

@@ -282,5 +282,6 @@ def sizes(info: GgufInfo, options: PooledOptions) -> tuple[int, MemoryNeed]:
     """Tokens of the longest batch, and the memory that the model will take with these options."""
     batch = min(options.batch, info.context_length or options.batch)
     room = batch * (options.threads or usable_cores()) + min(batch, _SHORT)
-    # of a model that was made to generate, llama.cpp computes the logits of every token as well
-    return batch, predict(info, room, room, 1 if info.is_encoder else room)
+    # llama.cpp clears room for the logits of every token (53 MB for 512 of MiniLM), and computes them where the model
+    # was made to generate
+    return batch, predict(info, room, room, room // 2 if info.is_encoder else room)

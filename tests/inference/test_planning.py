@@ -11,11 +11,12 @@ from secureai_appliance.inference.generation import Generation, GenerationReques
 from secureai_appliance.inference.gguf import read_gguf
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.memory import MemoryNeed, available_memory, predict, require_memory
+from secureai_appliance.inference.pooled import PooledOptions, sizes
 from secureai_appliance.inference.sampling import Sampling
 from secureai_appliance.inference.sequence import Sequence
 from secureai_appliance.inference.step import plan, reading, unheard, urgent
 from secureai_appliance.inference.waiting import Pace, estimates, retry_after
-from tests.support.models import CHAT
+from tests.support.models import CHAT, EMBEDDING
 
 
 def sequence(arrival: int, prompt: int, *, sampled: int = 0, computed: int = 0, key: str = "") -> Sequence:
@@ -101,6 +102,12 @@ def test_memory_is_predicted_from_file_and_context() -> None:
     assert need.kv == 16_384 * 23_040
     assert need.total < 700_000_000
     require_memory(need, need.total)
+
+
+def test_room_for_every_tokens_figures_is_part_of_what_a_model_that_reads_needs() -> None:
+    batch, need = sizes(read_gguf(EMBEDDING), PooledOptions(threads=2))
+    assert batch == 512
+    assert need.buffers > (2 * 512 + 128) * 30_522 * 4
 
 
 def test_too_little_memory_is_refused_with_the_figures() -> None:

@@ -63,6 +63,41 @@ def test_every_released_schema_upgrades_to_the_same_schema(tmp_path: Path, store
     upgraded.close()
 
 
+def test_models_with_their_names_and_servers_outlive_their_table(tmp_path: Path) -> None:
+    """Migration 26 makes the table of models anew, to which others refer."""
+    path = tmp_path / "secureai.db"
+    connection = apsw.Connection(str(path))
+    for _ in connection.execute((SCHEMAS / "0025.sql").read_text("utf-8")):
+        pass
+    described = "'f', 'aa', 5, 'me', 'MIT', 'llama', 9, 4, 'Q8', 'b1', 'no', 1, 2"
+    for number, (model, source) in enumerate([("own", "imported"), ("far", "remote"), ("gone", "imported")], 1):
+        connection.execute(
+            f"INSERT INTO models VALUES (?, ?, 'chat', {described}, ?, 1, '{{\"slots\": 2}}')", (number, model, source)
+        )
+    for _ in connection.execute(
+        "DELETE FROM models WHERE id = 'gone';"
+        "INSERT INTO model_aliases (alias, model_id, created_at) VALUES ('mine', 'own', 1), ('theirs', 'far', 1);"
+        "INSERT INTO remote_models VALUES ('far', 'http://x', 'y', X'01', NULL, '[]', 4)"
+    ):
+        pass
+    tables = ("models", "model_aliases", "remote_models", "sqlite_sequence WHERE name LIKE 'models%'")
+
+    def there() -> list[list[tuple[object, ...]]]:
+        return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+
+    before = there()
+    connection.close()
+    Store.open(path, clock=FakeClock()).close()
+    connection = apsw.Connection(str(path))
+    assert there() == before
+    assert list(map(len, before)) == [2, 2, 1, 1]
+    assert before[-1] == [("models", 3)]  # the number of one that is gone is never given again
+    connection.pragma("foreign_keys", True)
+    connection.execute("DELETE FROM models")
+    assert list(map(len, there())) == [0, 0, 0, 1]
+    connection.close()
+
+
 def test_a_file_is_born_with_what_can_not_be_changed_later(store: Store) -> None:
     assert store.created
     with store.read() as db:

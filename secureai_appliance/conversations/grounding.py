@@ -264,7 +264,8 @@ class Grounding:
         assert found.trace is not None
         wanted = bar(self._values, found, how.min_score)
         good = list(filter(wanted.passes, found.data))
-        found.trace.cut[:0] = [_cut(each, "min_score") for each in found.data if not wanted.passes(each)]
+        low = [each for each in found.data if not wanted.passes(each)]
+        found.trace.cut[:0] = [_cut(each, "min_score", wanted.height(each)) for each in low]
         best = max(map(wanted.height, found.data), default=None)
         return _Found("passages" if good else "not_in_documents", query, good, found.trace, best, least=wanted.least)
 
@@ -373,9 +374,9 @@ def _listed(fitted: Fitted) -> list[Source]:
 def _told(trace: SearchTrace | None, fitted: Fitted, *, kept: bool) -> SearchTrace | None:
     if trace is None:
         return None
-    cut = [*(_cut(each, "budget") for each in fitted.left_out), *trace.cut]
+    cut = [*(_cut(each, "budget", each.relevance or 0.0) for each in fitted.left_out), *trace.cut]
     return msgspec.structs.replace(trace, cut=cut, terms=trace.terms if kept else [])
 
 
-def _cut(each: Result, reason: Any) -> Cut:
-    return Cut(chunk_id=each.chunk_id, document_id=each.document_id, score=each.relevance or 0.0, reason=reason)
+def _cut(each: Result, reason: Any, score: float) -> Cut:
+    return Cut(chunk_id=each.chunk_id, document_id=each.document_id, score=score, reason=reason)

@@ -91,7 +91,7 @@ class Turns:
         self.enter(request.chat_id)
         try:
             with self.store.read() as db:
-                history = chats.whole(db, caller.user_id, request.chat_id, caller).messages
+                history = chats.whole(db, caller.user_id, request.chat_id).messages
             return Turn(self, caller, _continued(request, history), said, request.chat_id)
         except BaseException:
             self.leave(request.chat_id)

@@ -261,5 +261,9 @@ def test_the_models_figure_can_decide_whether_the_documents_say_it(api: Running,
     with setting(api, "knowledge.rerank_min_score", 0.3):
         assert (outcome()["outcome"], outcome()["min_score"], outcome()["sources"]) == ("passages", 0.3, 1)
     with setting(api, "knowledge.rerank_min_score", 0.999):
-        assert outcome()["outcome"] == "not_in_documents"
+        nothing = outcome()
+    assert nothing["outcome"] == "not_in_documents"
+    trace = api.ask("GET", f"/api/v1/knowledge/{base}/traces/{nothing['trace_id']}").json["search"]
+    said = {each["chunk_id"]: each["score"] for each in trace["reranked"]}
+    assert {each["chunk_id"]: each["score"] for each in trace["cut"] if each["reason"] == "min_score"} == said
     assert outcome()["min_score"] == 0.4, "0: relevance decides"

@@ -141,9 +141,14 @@ def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The body has more than {limit} bytes.", details={"max_bytes": limit})
 
 
+def is_json(environ: dict[str, Any]) -> bool:
+    """Whether the body says that it is JSON."""
+    return bool(_JSON_TYPE.fullmatch(environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()))
+
+
 def _check_type(environ: dict[str, Any]) -> None:
-    media_type, *parameters = environ.get("CONTENT_TYPE", "").split(";")
-    if not _JSON_TYPE.fullmatch(media_type.strip().lower()):
+    _, *parameters = environ.get("CONTENT_TYPE", "").split(";")
+    if not is_json(environ):
         raise UnsupportedMediaType("The body must be JSON: send 'Content-Type: application/json'.")
     for parameter in parameters:
         name, _, value = parameter.partition("=")

@@ -30,7 +30,7 @@ from secureai_appliance.governance.audit import Actor
 from secureai_appliance.governance.audit import Outcome as AuditOutcome
 from secureai_appliance.governance.limits import Refused
 from secureai_appliance.governance.refusals import Refusal
-from secureai_appliance.web import body, idempotency, multipart, query, responses
+from secureai_appliance.web import body, forms, idempotency, multipart, query, responses
 from secureai_appliance.web.answers import Outcome, Stream
 from secureai_appliance.web.budget import Budget
 from secureai_appliance.web.cookies import require_same_origin
@@ -81,7 +81,7 @@ class Dispatcher:
             raise NotImplementedMethod("The method is not known here.")
         if exchange.method == "OPTIONS":
             return Reply(204, {"Allow": self._allow(path)})
-        route, arguments = self._match(exchange.method, path)
+        route, arguments = self._match(exchange, path)
         exchange.route = route
         if route.page and exchange.method not in SAFE:
             require_same_origin(environ)
@@ -126,12 +126,14 @@ class Dispatcher:
 
     # which route
 
-    def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        found = self._find("GET" if method == "HEAD" else method, path)
+    def _match(self, exchange: Exchange, path: str) -> tuple[Route, dict[str, str]]:
+        found = self._find("GET" if exchange.method == "HEAD" else exchange.method, path)
         if found is None:
-            raise MethodNotAllowed(
-                f"The method {method} is not one of this path's.", headers={"Allow": self._allow(path)}
-            )
+            # who puts a file where it is posted
+            posted = self._find("POST", path) if exchange.method == "PUT" else None
+            hint = forms.how(exchange.environ, posted[0]) if posted else ""
+            message = f"The method {exchange.method} is not one of this path's. {hint}".rstrip()
+            raise MethodNotAllowed(message, headers={"Allow": self._allow(path)})
         return found
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
@@ -264,6 +266,8 @@ class Dispatcher:
         if route.multipart is not None and (route.body is None or multipart.is_form(exchange.environ)):
             # the handler reads it piece by piece; only who may repeat it has it read twice
             return body.digest(exchange.environ) if HEADER in exchange.environ else b"", None
+        if route.multipart is not None:
+            return forms.read_json(exchange.environ, route)
         raw = body.read(exchange.environ, route.max_body)
         if route.body is not None:
             value, unknown = body.decode(raw, exchange.environ, route.body, ignore_unknown=route.openai)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
@@ -26,6 +26,13 @@ def is_form(environ: dict[str, Any]) -> bool:
     return bool(parse_options_header(environ.get("CONTENT_TYPE", ""))[0] == TYPE)
 
 
+def how(environ: dict[str, Any], fields: Sequence[str] = ("file",)) -> str:
+    """A sentence for whoever sent a file in another way: how to send it here. `fields` are those that it takes."""
+    address = f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', 'HOST')}{environ['PATH_INFO']}"
+    parts = " ".join("-F file=@FILE" if name == "file" else f"-F {name}=…" for name in fields)
+    return f"A file is sent as a form: curl -H 'Authorization: Bearer KEY' {parts} {address}"
+
+
 def read(environ: dict[str, Any], limit: int, begin: Callable[[str, str], Sink]) -> dict[str, str]:
     """Read a form of at most `limit` bytes; the fields that are no files.
 
@@ -34,13 +41,15 @@ def read(environ: dict[str, Any], limit: int, begin: Callable[[str, str], Sink])
     """
     kind, options = parse_options_header(environ.get("CONTENT_TYPE", ""))
     if kind != TYPE or not options.get("boundary"):
-        raise UnsupportedMediaType(f"Send a form with a 'file': 'Content-Type: {TYPE}; boundary=…'.")
+        raise UnsupportedMediaType(
+            f"The Content-Type names no boundary: leave it to the client, which makes it with the form. {how(environ)}"
+        )
     fields: dict[str, str] = {}
     try:
         with PushMultipartParser(options["boundary"], max_segment_count=MOST_PARTS, strict=True) as parser:
             _collect(parser, _pieces(environ, limit), begin, fields)
     except MultipartError as cause:
-        raise ValidationError("The body is not a whole multipart form.", constraint="format") from cause
+        raise ValidationError(f"The body is not a whole form. {how(environ)}", constraint="format") from cause
     return fields
 
 
@@ -68,12 +77,20 @@ def _sink(segment: MultipartSegment, begin: Callable[[str, str], Sink], fields: 
     name = segment.name
     if name == "file":
         if not segment.filename:
-            raise ValidationError("The 'file' field must be a file with a name.", field="file", constraint="filename")
+            raise ValidationError(
+                "The 'file' field must be a file with a name; curl sends one with '-F file=@FILE'.",
+                field="file",
+                constraint="filename",
+            )
         return begin(segment.filename, segment.content_type or "")
-    if segment.filename or name in fields:
+    if segment.filename:
         raise ValidationError(
-            f"The '{_shown(name)}' field is no file's, or there twice.", field=_shown(name), constraint="duplicate"
+            f"A file is sent in the field 'file', not in '{_shown(name)}'; for more of them, repeat it.",
+            field=_shown(name),
+            constraint="unknown",
         )
+    if name in fields:
+        raise ValidationError(f"The '{_shown(name)}' field is there twice.", field=_shown(name), constraint="duplicate")
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from secureai_appliance.core.ids import random_text
-from tests.support.knowledge import form, ready, settled, upload_file, upload_form
+from tests.support.knowledge import BOUNDARY, form, ready, settled, upload_file, upload_form
 from tests.support.running import Running
 
 BASES = "/api/v1/knowledge"
@@ -106,6 +106,59 @@ def test_a_form_that_is_none_is_refused(api: Running, base: str, body: bytes, st
 def test_something_else_than_a_form_is_415(api: Running, base: str) -> None:
     headers = {"Content-Type": "text/plain"}
     assert api.ask("POST", f"{base}/documents", b"x", headers=headers).status == 415
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/x-www-form-urlencoded", b"%PDF-1.4", 415),  # curl --data-binary
+        ("application/pdf", b"%PDF-1.4" + bytes(2 << 20), 415),  # before it is too large for JSON
+        ("", b"%PDF-1.4", 415),
+        ("application/json", b"%PDF-1.4", 400),
+        ("application/json", b'{"filename": "a.txt", "content": "text"}', 400),
+        ("application/json", bytes(2 << 20), 413),
+        ("application/json", b"", 400),
+        ("multipart/form-data", b"%PDF-1.4", 415),
+        ("multipart/form-data; boundary=x", b"%PDF-1.4", 400),
+        ("application/octet-stream", b"%PDF-1.4", 405),  # curl -T
+    ],
+)
+def test_a_file_that_is_sent_in_another_way_is_answered_with_the_line_that_works(
+    api: Running, base: str, kind: str, body: bytes, status: int
+) -> None:
+    method = "PUT" if status == 405 else "POST"
+    line = f"curl -H 'Authorization: Bearer KEY' -F file=@FILE http://127.0.0.1:{api.port}{base}/documents"
+    answer = api.ask(method, f"{base}/documents", body, headers={"Content-Type": kind})
+    assert answer.status == status
+    assert answer.json["error"]["message"].endswith(line)
+    if method == "POST":
+        across = api.ask(method, "/api/v1/documents", body, headers={"Content-Type": kind}).json["error"]["message"]
+        assert ("-F file=@FILE -F knowledge_base_id=…" in across) == ("multipart" not in kind)
+
+
+@pytest.mark.parametrize(
+    ("part", "hint"),
+    [
+        (b'name="document"; filename="a.txt"', "A file is sent in the field 'file', not in 'document'"),
+        (b'name="files[]"; filename="a.txt"', "A file is sent in the field 'file', not in 'files[]'"),
+        (b'name="file"', "curl sends one with '-F file=@FILE'"),
+        (b'name="title"', "There is no field 'title'."),
+        (b'name="password"', "Send at least one 'file'."),
+    ],
+)
+def test_a_form_that_is_almost_right_says_what_is_not(api: Running, base: str, part: bytes, hint: str) -> None:
+    body = f"--{BOUNDARY}\r\nContent-Disposition: form-data; ".encode() + part + b"\r\n\r\na.txt\r\n"
+    refused = upload_form(api, f"{base}/documents", body + f"--{BOUNDARY}--\r\n".encode())
+    assert refused.status == 400
+    assert hint in refused.json["error"]["message"]
+
+
+def test_a_form_that_names_another_base_than_its_path_goes_into_neither(api: Running, base: str) -> None:
+    other = api.ask("POST", BASES, {"name": "other"}).json["id"]
+    refused = upload_file(api, f"{base}/documents", knowledge_base_id=other)
+    assert (refused.status, refused.json["error"]["details"]["constraint"]) == (400, "contradiction")
+    own = api.ask("GET", base).json["slug"]
+    assert upload_file(api, f"{base}/documents", knowledge_base_id=own).status == 201
 
 
 def test_an_upload_repeated_under_its_key_is_one_document(api: Running, base: str) -> None:

@@ -64,9 +64,10 @@ def create(request: Request[FromUpload | None, None]) -> Uploaded:
 def _from_form(request: Request[FromUpload | None, None]) -> Uploaded:
     """Files go into the store while they are read; they become documents together, at the end."""
     parts, caller = request.parts, request.caller
+    found = ""
     if "id" in request.path:
         with parts.store.read() as db:
-            bases.find(db, caller, request.path["id"], "write")
+            found = bases.find(db, caller, request.path["id"], "write")
     files: list[NewFile] = []
 
     def begin(name: str, content_type: str) -> BlobWriter:
@@ -83,7 +84,13 @@ def _from_form(request: Request[FromUpload | None, None]) -> Uploaded:
             raise ValidationError(
                 f"There is no field '{unknown[0][:100]}'.", field=unknown[0][:100], constraint="unknown"
             )
-        base_id = request.path.get("id") or fields.get("knowledge_base_id")
+        base_id = fields.get("knowledge_base_id") or found
+        if found and _differ(request, base_id, found):
+            raise ValidationError(
+                "The 'knowledge_base_id' field and the path name two knowledge bases.",
+                field="knowledge_base_id",
+                constraint="contradiction",
+            )
         if not base_id:
             raise ValidationError(
                 "The 'knowledge_base_id' field is required.", field="knowledge_base_id", constraint="required"
@@ -96,6 +103,11 @@ def _from_form(request: Request[FromUpload | None, None]) -> Uploaded:
         raise
     parts.ingest.wake()
     return Uploaded(**msgspec.structs.asdict(added[0]), documents=added)
+
+
+def _differ(request: Request[FromUpload | None, None], named: str, found: str) -> bool:
+    with request.parts.store.read() as db:
+        return bases.find(db, request.caller, named) != found
 
 
 def show(request: Request[None, None]) -> Document:

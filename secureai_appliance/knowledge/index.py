@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from secureai_appliance.core.ids import new_id
-from secureai_appliance.knowledge import vectors
+from secureai_appliance.knowledge import indexes, vectors
 from secureai_appliance.knowledge.indexes import Index, terms_table, words_table
 from secureai_appliance.knowledge.vectors import Condition, Hit
 from secureai_appliance.store import Reader, Store, Transaction
@@ -96,12 +96,14 @@ def sweep(store: Store) -> bool:
 def _check_dimension(tx: Transaction, index: Index, dimension: int) -> None:
     known = tx.value("SELECT dimension FROM knowledge_indexes WHERE row_id = ?", index.row_id)
     if known is None:
-        tx.run("UPDATE knowledge_indexes SET dimension = ? WHERE row_id = ?", dimension, index.row_id)
+        indexes.begin(tx, index.row_id, dimension)
     elif known != dimension:
         raise ValueError(f"vectors of {dimension} numbers don't belong into an index of {known}")
 
 
 def _remove(tx: Transaction, index_id: int, rows: Sequence[int], *, with_terms: bool = True) -> None:
+    if not rows:
+        return
     wanted = "IN (SELECT value FROM json_each(?))"
     encoded = msgspec.json.encode(rows).decode()
     if with_terms:
@@ -127,6 +129,8 @@ def matching(
 
     `kept`: what is known of this store.
     """
+    if index.dimension is None:
+        return []
     telling = _telling(db, index, words, {} if kept is None else kept)
     expression = " OR ".join('"' + term.replace('"', '""') + '"' for term in telling)
     if not expression:
@@ -144,6 +148,8 @@ def matching(
 
 def standing(db: Reader, index: Index, words: Sequence[Sequence[str]], kept: Counts) -> tuple[int, list[int]]:
     """How many chunks there are, and in how many of them each of the words stands. `kept` as in `matching`."""
+    if index.dimension is None:
+        return 0, [0] * len(words)
     size = vectors.size(db, index.row_id)
     wanted = list(dict.fromkeys(term for word in words for term in word))
     chunks = _counted(db, index.row_id, wanted, size.bit_length(), kept)

@@ -24,7 +24,8 @@ def found(store: Store) -> indexes.Index:
         indexes.add(tx, "kb-1", "active", "m", indexes.Chunking())
         made = indexes.active(tx, "kb-1")
     put(store, made, *["everywhere and often"] * 40, "everywhere and rare", "everywhere rare often")
-    return made
+    with store.read() as db:
+        return indexes.active(db, "kb-1")
 
 
 def put(store: Store, into: indexes.Index, *texts: str) -> None:
@@ -60,3 +61,31 @@ def test_what_is_known_of_frequent_words_is_counted_again_in_an_index_twice_as_l
     assert [(term, chunks) for (_, term, _), chunks in kept.items()] == [("often", 41)]
     put(store, found, *["rare and more"] * 60)
     assert hits(store, found, "rare", "often", kept=kept) == 41
+
+
+def test_an_index_without_documents_has_no_tables_and_nothing_is_found_in_it(
+    store: Store, found: indexes.Index
+) -> None:
+    def tables() -> int:
+        with store.read() as db:
+            return int(db.value("SELECT COUNT(*) FROM sqlite_schema"))
+
+    before = tables()
+    with store.transaction() as tx:
+        row_id = indexes.add(tx, "kb-1", "building", "m", indexes.Chunking())
+        empty = indexes.find(tx, "kb-1", "building")
+        assert empty is not None
+        index.remove(tx, row_id, "doc-1")
+    assert tables() == before
+    assert hits(store, empty, "everywhere") == 0
+    with store.read() as db:
+        assert index.standing(db, empty, [["everywhere"]], {}) == (0, [0])
+
+    # one that an earlier version made has tables already
+    with store.transaction() as tx:
+        tx.run(f"CREATE VIRTUAL TABLE {indexes.terms_table(row_id)} USING fts5({indexes._FTS})")
+    put(store, empty, "everywhere at last")
+    with store.read() as db:
+        full = indexes.find(db, "kb-1", "building")
+    assert full is not None
+    assert hits(store, full, "everywhere") == 1

@@ -93,7 +93,7 @@ def counts(store: Store, base: str) -> tuple[int, int, int, int]:
                 now.row_id,
             ),
             signs,
-            db.value(f"SELECT COUNT(*) FROM {indexes.terms_table(now.row_id)}"),
+            db.value(f"SELECT COUNT(*) FROM {indexes.terms_table(now.row_id)}") if now.dimension else 0,
         )
 
 

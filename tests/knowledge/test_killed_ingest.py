@@ -98,7 +98,7 @@ def _found(store: Store) -> tuple[Chunks, dict[str, int], int]:
             now.row_id,
         )
         shown = dict(db.all("SELECT filename, chunk_count FROM documents"))
-        words = db.value(f"SELECT COUNT(*) FROM {indexes.terms_table(now.row_id)}")
+        words = db.value(f"SELECT COUNT(*) FROM {indexes.terms_table(now.row_id)}") if now.dimension else 0
         signs = db.value("SELECT COALESCE(SUM(size - dead), 0) FROM vector_blocks WHERE index_id = ?", now.row_id)
         vectors = db.value("SELECT COUNT(*) FROM chunk_vectors")
     assert words == signs == vectors == len(chunks)

@@ -91,7 +91,8 @@ class Turns:
         self.enter(request.chat_id)
         try:
             with self.store.read() as db:
-                history = chats.whole(db, caller.user_id, request.chat_id).messages
+                # what tools found in documents is told to the model again, and only what may still be read
+                history = chats.whole(db, caller.user_id, request.chat_id, caller).messages
             return Turn(self, caller, _continued(request, history), said, request.chat_id)
         except BaseException:
             self.leave(request.chat_id)

@@ -22,6 +22,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]")
 
+_DIGITS = re.compile("-?[0-9]+", re.ASCII)
+
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -70,11 +72,35 @@ PARAMETER = Place("parameter", "The query")
 
 
 def convert(value: Any, kind: type[T], place: Place, *, strict: bool = True) -> T:
-    """`value` as a struct. Raises ValidationError with the field and the constraint."""
+    """`value` as a struct, of text too unless `strict`. Raises ValidationError with the field and the constraint."""
+    if not strict:
+        _check_numbers(value, kind, place)
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as cause:
         raise explain(str(cause), place) from cause
+
+
+def _check_numbers(value: dict[str, Any], kind: type[msgspec.Struct], place: Place) -> None:
+    """Whole numbers are digits: msgspec takes `1e3` and `1.0` for them too."""
+    for name in _whole_numbers(kind):
+        text = value.get(name)
+        if isinstance(text, str) and not _DIGITS.fullmatch(text):
+            raise explain(f"Expected `int`, got `str` - at `$.{name}`", place)
+
+
+@cache
+def _whole_numbers(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    info = inspect.type_info(kind)
+    fields = info.fields if isinstance(info, inspect.StructType) else ()
+    return tuple(field.encode_name for field in fields if _takes_int(field.type))
+
+
+def _takes_int(kind: inspect.Type) -> bool:
+    if isinstance(kind, inspect.Metadata):  # it has a description
+        return _takes_int(kind.type)
+    members = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return any(isinstance(member, inspect.IntType) for member in members)
 
 
 def explain(message: str, place: Place = FIELD, within: Sequence[str] = ()) -> ValidationError:

@@ -99,6 +99,8 @@ REQUESTS: list[tuple[str, str, str, bytes | None, dict[str, str], int, str]] = [
     ("page_size 101", "GET", THINGS + "?page_size=101", None, {}, 400, "validation_error"),
     ("page_size -1", "GET", THINGS + "?page_size=-1", None, {}, 400, "validation_error"),
     ("page_size x", "GET", THINGS + "?page_size=x", None, {}, 400, "validation_error"),
+    ("page_size 1e1", "GET", THINGS + "?page_size=1e1", None, {}, 400, "validation_error"),
+    ("page 1.0", "GET", THINGS + "?page=1.0", None, {}, 400, "validation_error"),
     ("page_size of 5,000 digits", "GET", THINGS + "?page_size=" + "9" * 5000, None, {}, 400, "validation_error"),
     ("parameter twice", "GET", THINGS + "?page=1&page=2", None, {}, 400, "validation_error"),
     ("unknown parameter", "GET", THINGS + "?colour=1", None, {}, 400, "validation_error"),

@@ -351,7 +351,7 @@ class Lease:
         return self._limits._nearest(self._user_id, self._bounds, self._applying)
 
     def give_back(self) -> None:
-        """The request cost nothing (a 304): it counts in no window. At most once."""
+        """The request cost nothing (a 304, a 503, an answer given again): it counts in no window. At most once."""
         held, self._held = self._held, ()
         self._limits._give_back(self._user_id, held)
 

@@ -96,11 +96,14 @@ class Dispatcher:
             if exchange.caller is not None:
                 self._note(exchange, route, "permission.denied", exchange.caller.actor)
             raise
+        except ServiceUnavailable:
+            _cost_nothing(exchange)
+            raise
         if request.ignored:
             reply.headers["X-SecureAI-Ignored"] = _ignored_header(request.ignored)
         reply = responses.not_modified(reply, environ.get("HTTP_IF_NONE_MATCH"))
-        if reply.status == _NOT_MODIFIED and exchange.lease is not None:
-            exchange.lease.give_back()
+        if reply.status == _NOT_MODIFIED or idempotency.REPLAYED in reply.headers:
+            _cost_nothing(exchange)
         return reply
 
     def _let_in(self, exchange: Exchange, route: Route) -> Reply | None:
@@ -348,6 +351,12 @@ class Dispatcher:
             return events
 
         return responses.render(route, outcome, frames)
+
+
+def _cost_nothing(exchange: Exchange) -> None:
+    """Take the request out of its windows: it asked for nothing new, or got nothing for a reason that is ours."""
+    if exchange.lease is not None:
+        exchange.lease.give_back()
 
 
 def _path(environ: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.core.ids import new_id
 from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
@@ -110,6 +111,27 @@ def test_a_304_costs_nothing_and_what_is_forbidden_or_wrong_does(api: Running, f
         assert (same.status, same.headers["x-ratelimit-remaining"]) == (304, "5")
     assert api.ask("GET", "/api/v1/configs", key=free).headers["x-ratelimit-remaining"] == "4"
     assert api.ask("POST", "/api/v1/keys", b"{", key=free).headers["x-ratelimit-remaining"] == "3"
+
+
+def test_an_answer_given_again_and_a_503_cost_nothing(api: Running, free: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"model": "text-embedding-3-small", "input": "Hello"}
+    once, once2 = ({"Idempotency-Key": new_id("once")} for _ in range(2))
+    for _ in range(3):
+        answer = api.ask("POST", "/api/v1/embeddings", asked, key=free, headers=once)
+        assert (answer.status, answer.headers["ratelimit"].partition(";t")[0]) == (200, '"completions-day";r=1')
+    for _ in range(3):
+        assert api.ask("POST", "/api/v1/prompts", {"name": "p", "content": "c"}, key=free, headers=once2).status == 201
+    assert counts(api, free)["requests-day"] == 3  # and what asks for the counts
+
+    def busy(row: object) -> None:
+        raise ServiceUnavailable("The model is busy.", retry_after=1)
+
+    monkeypatch.setattr(api.appliance.models, "embedding", busy)
+    for _ in range(3):
+        refused = api.ask("POST", "/api/v1/embeddings", asked, key=free)
+        assert (refused.status, refused.headers["x-ratelimit-remaining"]) == (503, "3")
+    used = counts(api, free)
+    assert (used["requests-day"], used["completions-day"]) == (4, 1)
 
 
 def test_completions_have_a_limit_of_their_own(api: Running, free: str) -> None:

@@ -147,7 +147,7 @@ class Appliance:
         )
         self.toolbox = self._toolbox()
         self.uploads = Uploads(self.store, self._data)
-        self.turns = Turns(self.store)
+        self.turns = Turns(self.store, clock)
         self.ingest = Ingest(self.store, clock, self.models, self.sealer, self._data.tmp)
         self._metrics = Metrics()
         self._metrics.watch_queues(self._queues)

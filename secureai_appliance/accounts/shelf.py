@@ -188,13 +188,13 @@ class Shelf(Generic[P]):
         self._record(tx, caller, "updated", current.id, {"fields": fields, "visibility": shown})
         return self.get(tx, caller, current.id)
 
-    def delete(self, tx: Transaction, caller: Caller, current: P) -> None:
-        """Remove one of the caller's own. Raises PermissionDenied for another's."""
+    def delete(self, tx: Transaction, caller: Caller, current: P, details: audit.Details | None = None) -> None:
+        """Remove one of the caller's own; `details` for the audit log. Raises PermissionDenied for another's."""
         if current.owner_id != caller.user_id:
             raise PermissionDenied(f"Only its owner can delete the {self.kind.noun}.")
         sharing.forget(tx, current.id)
         tx.run(f"DELETE FROM {self.kind.table} WHERE id = ?", current.id)  # noqa: S608 (a constant table)
-        self._record(tx, caller, "deleted", current.id, {})
+        self._record(tx, caller, "deleted", current.id, details or {})
 
     def _made(self, caller: Caller, row: Row) -> P:
         thing_id, owner_id, name, visibility, shares, created_at, updated_at = row[:7]

@@ -77,6 +77,7 @@ class Answering:
             for choice in item.choices:
                 self._gathered.add(choice.delta)
                 self._reason = choice.finish_reason or self._reason
+            self._turn.note(self._gathered, self._citations)
         return item
 
     def whole(self, disconnected: Callable[[], bool]) -> ChatCompletion:

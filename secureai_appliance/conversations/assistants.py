@@ -159,6 +159,11 @@ def list_(db: Reader, caller: Caller, query: AssistantQuery) -> Page[Assistant]:
     return SHELF.list_(db, caller, query, ["assistants.model = ?"], [query.model])
 
 
+def with_tool(db: Reader, tool_id: str) -> list[str]:
+    """The ids of all assistants that have this tool, whosever they are."""
+    return [row[0] for row in db.all("SELECT id FROM assistants WHERE instr(tool_ids, ?) ORDER BY row_id", tool_id)]
+
+
 def asked(db: Reader, caller: Caller, body: ChatRequest) -> Asked:
     """What `model` and `assistant_id` name: a model's id, an alias, an assistant of the caller's, shared, everyone's.
 

@@ -22,6 +22,7 @@ from secureai_appliance.conversations.chat_messages import MOST_MESSAGES, ChatMe
 from secureai_appliance.conversations.messages import ChatRequest, Message
 from secureai_appliance.conversations.running import Comment
 from secureai_appliance.core import text_terms
+from secureai_appliance.core.clock import Clock, SystemClock
 from secureai_appliance.core.errors import Conflict, InternalError, ServiceUnavailable, ValidationError
 from secureai_appliance.governance import audit, events
 from secureai_appliance.governance.audit import SYSTEM
@@ -29,6 +30,8 @@ from secureai_appliance.store import Store, Transaction
 
 log = logging.getLogger(__name__)
 
+# so much of an answer a kill may take along: each of these is a commit, and most answers have ended by then
+_SECONDS_BETWEEN_NOTES = 2.0
 _COMPLETE = frozenset({"stop", "length", "tool_calls"})
 _FOUND_BY = frozenset({"user", "assistant", "tool"})  # instructions are the same in many chats
 
@@ -65,8 +68,9 @@ class Completing(Protocol):
 class Turns:
     """Which chats are being answered. One per appliance; safe to use from any thread."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
         self.store = store
+        self.clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._active: set[str] = set()
 
@@ -129,6 +133,7 @@ class Turn:
         self._caller = caller
         self._said = said
         self._completion = Started("", "")
+        self._note_at = 0.0
 
     def begin(self, completion: Started) -> None:
         """Write what was said, and the chat if it is new. Raises NotFound when the chat was deleted meanwhile."""
@@ -157,6 +162,24 @@ class Turn:
         if self.chat_id is None:
             self._turns.enter(chat_id)
         self.chat_id = chat_id
+        self._note_at = self._turns.clock.monotonic() + _SECONDS_BETWEEN_NOTES
+
+    def note(self, answer: Gathered, citations: Callable[[], list[Citation] | None]) -> None:
+        """Keep what has been said so far, now and then: after a kill it is all that there is of the answer."""
+        now = self._turns.clock.monotonic()
+        if now < self._note_at:
+            return
+        self._note_at = now + _SECONDS_BETWEEN_NOTES
+        try:
+            with self._turns.store.transaction() as tx:
+                tx.run(
+                    "INSERT INTO unfinished_answers (chat, content, citations)"
+                    " SELECT row_id, ?, ? FROM chats WHERE id = ? AND running = ?"
+                    " ON CONFLICT (chat) DO UPDATE SET content = excluded.content, citations = excluded.citations",
+                    *(answer.text, msgspec.json.encode(citations()).decode(), self.chat_id, self._completion.id),
+                )
+        except ServiceUnavailable as failure:
+            log.warning("what was said so far could not be kept: %s", failure.message)
 
     def finish(
         self,
@@ -182,7 +205,7 @@ class Turn:
             place = tx.value("SELECT row_id FROM chats WHERE id = ? AND running = ?", self.chat_id, self._completion.id)
             if place is not None:
                 chat_messages.add(tx, place, [*told, message])
-                tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
+                _no_longer_running(tx, place)
                 details = {"completion_id": self._completion.id, "finish_reason": reason}
                 audit.record(tx, self._caller.actor, "chat.completed", "chat", self.chat_id, details=details)
                 if reason in _COMPLETE:
@@ -224,6 +247,9 @@ class Unkept:
         """Remember which one it is."""
         self._completion = completion
 
+    def note(self, _: Gathered, __: Callable[[], list[Citation] | None]) -> None:
+        """Nothing is kept."""
+
     def finish(
         self,
         _: Gathered,
@@ -250,12 +276,26 @@ def sweep(tx: Transaction) -> None:
 
 
 def interrupted(tx: Transaction, chat_id: str, completion_id: str) -> None:
-    """Note that the answer that a chat waits for will not come."""
+    """Note that the answer that a chat waits for will not come, with what had been said of it."""
     place = chats.place(tx, chat_id)
-    lost = NewMessage(role="assistant", content="", finish_reason="interrupted", completion_id=completion_id)
+    said = tx.one("SELECT content, citations FROM unfinished_answers WHERE chat = ?", place)
+    content, citations = said or ("", "null")
+    lost = NewMessage(
+        role="assistant",
+        content=content,
+        citations=msgspec.json.decode(citations, type=list[Citation] | None),
+        finish_reason="interrupted",
+        completion_id=completion_id,
+        terms=text_terms.indexed(content),
+    )
     chat_messages.add(tx, place, [lost])
-    tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
+    _no_longer_running(tx, place)
     audit.record(tx, SYSTEM, "chat.interrupted", "chat", chat_id, details={"completion_id": completion_id})
+
+
+def _no_longer_running(tx: Transaction, place: int) -> None:
+    tx.run("UPDATE chats SET running = NULL WHERE row_id = ?", place)
+    tx.run("DELETE FROM unfinished_answers WHERE chat = ?", place)
 
 
 def _said(given: list[Message]) -> list[NewMessage]:

@@ -43,6 +43,22 @@ def ann(api: Running) -> Person:
     return person(api, "admin")
 
 
+def test_a_tool_that_is_deleted_is_no_assistants_any_more(ann: Person, api: Running) -> None:
+    tools = [
+        ann.ask("POST", "/tools", {"name": new_id("t"), "type": "builtin", "builtin": "calculator"}).json["id"]
+        for _ in range(3)
+    ]
+    made = [
+        ann.ask("POST", "/assistants", {"name": new_id("a"), "tool_ids": ids}).json["id"]
+        for ids in (tools, tools[1:2], tools[2:])
+    ]
+    assert ann.ask("DELETE", f"/tools/{tools[1]}").status == 204
+    left = [ann.ask("GET", f"/assistants/{id_}").json["tool_ids"] for id_ in made]
+    assert left == [[tools[0], tools[2]], [], tools[2:]]
+    [row] = api.ask("GET", f"/api/v1/auditlogs?action=tool.deleted&target={tools[1]}").json["data"]
+    assert row["details"]["assistants"] == made[:2]
+
+
 def chat(by: Person, text: str = "Hi", **fields: Any) -> Response:
     return by.ask("POST", "/chat/completions", {"messages": [{"role": "user", "content": text}], **fields})
 
@@ -150,8 +166,8 @@ def test_references_may_be_what_the_caller_can_use_and_nothing_of_others(ann: Pe
     assert answer.status == 422
     bob.ask("PATCH", f"/tools/{tool['id']}", {"visibility": "everyone"})
     made = ann.make("/assistants", {"tool_ids": [tool["id"]]})
-    # what is there already may stay, whatever became of it
-    bob.ask("DELETE", f"/tools/{tool['id']}")
+    # what is there already may stay, though only its owner can use it now
+    bob.ask("PATCH", f"/tools/{tool['id']}", {"visibility": "private"})
     assert ann.ask("PATCH", f"/assistants/{made['id']}", {"tool_ids": [tool["id"]]}).status == 200
 
 

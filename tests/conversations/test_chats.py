@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.appliance import OWNERSHIP
 from secureai_appliance.conversations import chat_messages, chat_search, chats, turns
-from secureai_appliance.conversations.answers import Gathered
+from secureai_appliance.conversations.answering import Answering
+from secureai_appliance.conversations.answers import ChatCompletion, Chunk, ChunkChoice, Delta, Gathered
 from secureai_appliance.conversations.chats import ChatCreate, ChatQuery
 from secureai_appliance.conversations.messages import ChatRequest, Message
 from secureai_appliance.conversations.turns import Started, Turn, Turns
@@ -54,6 +57,100 @@ def test_a_turn_that_a_start_finds_unfinished_is_interrupted(store: Store, ann: 
     assert ends(store, ann, chat_id) == [("one", None), ("", "interrupted")]
     with store.read() as db:
         assert [(row.action, row.target.id) for row in rows(db, before)] == [("chat.interrupted", chat_id)]
+
+
+def streamed(store: Store, ann: Caller, clock: FakeClock, *pieces: str) -> Turn:
+    """A turn of which so much was said, a second apart each, and of which this process will hear nothing more."""
+    turn = Turns(store, clock).join(ann, said("one"), keep=False)
+    assert isinstance(turn, Turn)
+    turn.begin(Started("resp-one", "m"))
+    answer = Gathered()
+    for piece in pieces:
+        clock.advance(1)
+        answer.add(Delta(content=piece))
+        turn.note(answer, lambda: None)
+    return turn
+
+
+def unfinished(store: Store) -> list[str]:
+    with store.read() as db:
+        return [row[0] for row in db.all("SELECT content FROM unfinished_answers")]
+
+
+def test_what_was_said_before_a_kill_is_kept_and_found(store: Store, ann: Caller, clock: FakeClock) -> None:
+    chat_id = streamed(store, ann, clock, "Rotors ", "rust ", "overnight.").chat_id
+    assert unfinished(store) == ["Rotors rust "]  # not with every token
+    with store.transaction() as tx:
+        turns.sweep(tx)
+    assert ends(store, ann, chat_id) == [("one", None), ("Rotors rust ", "interrupted")]
+    assert unfinished(store) == []
+    with store.read() as db:
+        assert [chat.id for chat in chats.list_(db, ChatQuery(q="rust"), ann.user_id).data] == [chat_id]
+
+
+@pytest.mark.parametrize("end", ["answered", "deleted"])
+def test_nothing_unfinished_stays_when_the_answer_is_there_or_its_chat_gone(
+    store: Store, ann: Caller, clock: FakeClock, end: str
+) -> None:
+    turn = streamed(store, ann, clock, "Rotors ", "rust ")
+    assert unfinished(store) == ["Rotors rust "]
+    if end == "answered":
+        turn.finish(Gathered(), "stop", None)
+    else:
+        with store.transaction() as tx:
+            chats.delete(tx, ann, turn.chat_id or "")
+    turn.note(Gathered(), lambda: None)
+    clock.advance(5)
+    turn.note(Gathered(), lambda: None)
+    assert unfinished(store) == []
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class Talking:
+    """A completion that says a word a second, until the process ends."""
+
+    id, model, usage = "resp-one", "m", None
+    unfinished = Gathered()
+
+    def __init__(self, clock: FakeClock, *words: str) -> None:
+        self._clock = clock
+        self._words = list(words)
+
+    def begin(self) -> bool:
+        return True
+
+    def next(self, timeout: float) -> Chunk:
+        if not self._words:
+            raise Killed
+        self._clock.advance(1)
+        choice = ChunkChoice(index=0, delta=Delta(content=self._words.pop(0)), finish_reason=None)
+        return Chunk(
+            id=self.id,
+            object="chat.completion.chunk",
+            created=0,
+            model=self.model,
+            system_fingerprint="",
+            choices=[choice],
+        )
+
+    def whole(self, disconnected: Callable[[], bool]) -> ChatCompletion:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+def test_a_stream_notes_what_it_has_sent(store: Store, ann: Caller, clock: FakeClock) -> None:
+    turn = Turns(store, clock).join(ann, said("one"), keep=False)
+    answering = Answering(Talking(clock, "Pads ", "wear ", "out ", "first."), turn)
+    answering.begin()
+    with pytest.raises(Killed):
+        while True:
+            answering.next(0)
+    assert unfinished(store) == ["Pads wear out first."]
 
 
 def test_a_turn_whose_end_could_not_be_stored_is_interrupted_by_the_next(store: Store, ann: Caller) -> None:

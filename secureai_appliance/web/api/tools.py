@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta
 
 from secureai_appliance.accounts.sharing import Visibility
 from secureai_appliance.accounts.shelf import Shares
+from secureai_appliance.conversations import assistants
 from secureai_appliance.conversations.toolbox import openapi_import, registry
 from secureai_appliance.conversations.toolbox.failures import ToolFailure
 from secureai_appliance.conversations.toolbox.knowledge_search import Asker
@@ -27,6 +28,7 @@ from secureai_appliance.conversations.toolbox.shapes import (
 )
 from secureai_appliance.conversations.toolbox.toolbox import Bounds, ToolResult
 from secureai_appliance.core.errors import UnprocessableEntity, ValidationError
+from secureai_appliance.governance import audit
 from secureai_appliance.store import Page
 from secureai_appliance.web.answers import Answer
 from secureai_appliance.web.api.completions import CLIENT_CLOSED_REQUEST
@@ -109,7 +111,9 @@ def update(request: Request[ToolPatch, None]) -> Tool:
 def delete(request: Request[None, None]) -> None:
     current = SHELF.get(request.tx, request.caller, request.path["id"])
     require_match(request, current)
-    SHELF.delete(request.tx, request.caller, current)
+    # the store takes it out of them as it goes
+    details: audit.Details = {"assistants": assistants.with_tool(request.tx, current.id)}
+    SHELF.delete(request.tx, request.caller, current, details)
 
 
 def invoke(request: Request[ToolInvoke, None]) -> ToolResult | Answer:

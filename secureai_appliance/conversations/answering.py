@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Citation, Gathered, Usage
+from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Citation, Gathered, Retrieved, Usage
 from secureai_appliance.conversations.chat_messages import MessageEnd
 from secureai_appliance.conversations.messages import Message
 from secureai_appliance.conversations.running import ClientGone, Comment
@@ -25,14 +25,17 @@ class Answering:
         assistant_id: str | None = None,
         steps: Sequence[Message] = (),
         citations: Callable[[], list[Citation] | None] = lambda: None,
+        *,
+        retrieval: Retrieved | None = None,
     ) -> None:
         """`steps`: calls and results of tools on the way to the answer; the list grows until it is there.
 
-        `citations`: what the answer rests on, as far as it has come.
+        `citations`: what the answer rests on, as far as it has come; `retrieval`: how that was found.
         """
         self._assistant_id = assistant_id
         self._steps = steps
         self._citations = citations
+        self._retrieval = retrieval
         self.id = completion.id
         self.model = completion.model
         self._completion = completion
@@ -110,7 +113,7 @@ class Answering:
             self._turn.close()
 
     def _finish(self, answer: Gathered, reason: MessageEnd) -> None:
-        self._turn.finish(answer, reason, self.usage, self._steps, self._citations())
+        self._turn.finish(answer, reason, self.usage, self._steps, self._citations(), retrieval=self._retrieval)
         self._finished = True
 
     def _mark(self, answer: ChatCompletion | Chunk) -> None:

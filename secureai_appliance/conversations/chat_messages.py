@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from secureai_appliance.conversations import chat_search
-from secureai_appliance.conversations.answers import Citation, ToolCall, Usage
+from secureai_appliance.conversations.answers import Citation, Retrieved, ToolCall, Usage
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import Conflict
 from secureai_appliance.core.ids import new_id
@@ -25,8 +25,9 @@ MessageEnd = Literal["stop", "length", "tool_calls", "cancelled", "interrupted",
 class ChatMessage(msgspec.Struct, kw_only=True):
     """One message of a chat. `content` is null where there are only tool calls.
 
-    `citations`, `usage`, `finish_reason` and `completion_id` are those of an answer, null for what was said to the
-    model; `citations` also where no knowledge was used. A tool that looked into documents has those that it told.
+    `citations`, `retrieval`, `usage`, `finish_reason` and `completion_id` are those of an answer, null for what was
+    said to the model; the first two also where no knowledge was used. A tool that looked into documents has the
+    citations that it told.
     """
 
     id: str
@@ -36,6 +37,7 @@ class ChatMessage(msgspec.Struct, kw_only=True):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     citations: list[Citation] | None = None
+    retrieval: Retrieved | None = None
     usage: Usage | None = None
     finish_reason: MessageEnd | None = None
     completion_id: str | None = None
@@ -51,6 +53,7 @@ class NewMessage(msgspec.Struct, kw_only=True):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     citations: list[Citation] | None = None
+    retrieval: Retrieved | None = None
     usage: Usage | None = None
     finish_reason: MessageEnd | None = None
     completion_id: str | None = None
@@ -66,11 +69,11 @@ def add(tx: Transaction, chat: int, new: list[NewMessage]) -> None:
         raise Conflict(f"A chat has at most {MOST_MESSAGES:,} messages: begin another.", constraint="max_items")
     for place, message in enumerate(new, start=last + 1):
         tx.run(
-            "INSERT INTO messages (row_id, id, role, content, name, tool_calls, tool_call_id, citations, usage,"
-            " finish_reason, completion_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO messages (row_id, id, role, content, name, tool_calls, tool_call_id, citations, retrieval,"
+            " usage, finish_reason, completion_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(place, new_id("msg"), message.role, message.content, message.name, _json(message.tool_calls)),
-            *(message.tool_call_id, _json(message.citations), _json(message.usage), message.finish_reason),
-            *(message.completion_id, tx.now()),
+            *(message.tool_call_id, _json(message.citations), _json(message.retrieval), _json(message.usage)),
+            *(message.finish_reason, message.completion_id, tx.now()),
         )
         if message.terms:
             chat_search.index(tx, place, message.terms)
@@ -121,14 +124,14 @@ def _json(value: Any) -> str | None:
 
 def _message(row: tuple[Any, ...]) -> ChatMessage:
     found = dict(zip(_NAMES, row, strict=True))
-    for name in ("tool_calls", "citations", "usage"):
+    for name in ("tool_calls", "citations", "retrieval", "usage"):
         found[name] = None if found[name] is None else msgspec.json.decode(found[name])
     return msgspec.convert({**found, "created_at": rfc3339(found["created_at"])}, ChatMessage)
 
 
 _NAMES = (
-    *("id", "role", "content", "name", "tool_calls", "tool_call_id", "citations", "usage", "finish_reason"),
-    *("completion_id", "created_at"),
+    *("id", "role", "content", "name", "tool_calls", "tool_call_id", "citations", "retrieval", "usage"),
+    *("finish_reason", "completion_id", "created_at"),
 )
 _COLUMNS = ", ".join(_NAMES)
 _LIST: ListSpec[ChatMessage] = ListSpec(

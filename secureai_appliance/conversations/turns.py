@@ -17,7 +17,15 @@ import msgspec
 from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.conversations import chat_messages, chats, messages, quotes
-from secureai_appliance.conversations.answers import ChatCompletion, Chunk, Citation, Gathered, ToolCall, Usage
+from secureai_appliance.conversations.answers import (
+    ChatCompletion,
+    Chunk,
+    Citation,
+    Gathered,
+    Retrieved,
+    ToolCall,
+    Usage,
+)
 from secureai_appliance.conversations.chat_messages import MOST_MESSAGES, ChatMessage, MessageEnd, NewMessage
 from secureai_appliance.conversations.messages import ChatRequest, Message
 from secureai_appliance.conversations.running import Comment
@@ -188,6 +196,8 @@ class Turn:
         usage: Usage | None,
         steps: Sequence[Message] = (),
         citations: list[Citation] | None = None,
+        *,
+        retrieval: Retrieved | None = None,
     ) -> None:
         """Write the answer and the steps on the way to it; nothing when the chat was deleted meanwhile."""
         message = NewMessage(
@@ -195,6 +205,7 @@ class Turn:
             content=answer.content,
             tool_calls=answer.tool_calls or None,
             citations=citations,
+            retrieval=retrieval,
             usage=usage,
             finish_reason=reason,
             completion_id=self._completion.id,
@@ -257,6 +268,8 @@ class Unkept:
         usage: Usage | None,
         __: Sequence[Message] = (),
         ___: list[Citation] | None = None,
+        *,
+        retrieval: Retrieved | None = None,
     ) -> None:
         """Tell of it. That this can't be stored is no reason to refuse the answer."""
         if reason in _COMPLETE:

@@ -396,6 +396,7 @@ def test_a_chat_keeps_the_citations_of_its_answers(ann: Person, base: str, model
     second = said(ask(ann, model_id, base, "Which brake fluid should I use?", chat_id=chat, stream=True))[1]
     kept = ann.ask("GET", f"/chats/{chat}").json["messages"]
     assert [message["citations"] for message in kept] == [None, first["citations"], None, second["citations"]]
+    assert [message["retrieval"] for message in kept] == [None, first["retrieval"], None, second["retrieval"]]
     # what the user said is kept as they said it
     assert kept[0]["content"] == FLUID
     exported = ann.ask("GET", f"/chats/{chat}/export?format=json").json["messages"]

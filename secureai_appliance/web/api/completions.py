@@ -148,7 +148,7 @@ def _answering(
     if ground is None:
         return Answering(completion, turn, assistant_id, steps)
     grounded = Grounded(completion, ground, asked)
-    return Answering(grounded, turn, assistant_id, steps, grounded.citations)
+    return Answering(grounded, turn, assistant_id, steps, grounded.citations, retrieval=ground.retrieved)
 
 
 def _asks_all_the_same(asked: ChatRequest, kit: Kit | None) -> bool:

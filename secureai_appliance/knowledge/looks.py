@@ -19,7 +19,7 @@ from secureai_appliance.knowledge import documents, folders
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import DocumentError, NewFile
 from secureai_appliance.knowledge.walking import Found, Walk, filename
-from secureai_appliance.store import Store, Transaction
+from secureai_appliance.store import Reader, Store, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -249,13 +249,20 @@ class Look:
             documents.rename(tx, self._base_id, known.document_id, documents.plain_name(filename(other)))
             tx.after_commit(self._arrived)
 
-    def _is_given_up(self, tx: Transaction) -> bool:
+    def is_wanted(self) -> bool:
+        """Whether the base still has this folder. From any thread."""
+        with self._store.read() as db:
+            return not self._is_given_up(db)
+
+    def _is_given_up(self, db: Reader) -> bool:
         """Whether the base has another folder by now, or none."""
         query = "SELECT EXISTS (SELECT 1 FROM knowledge_folders WHERE base_id = ? AND path = ?)"
-        return not tx.value(query, self._base_id, self._path)
+        return not db.value(query, self._base_id, self._path)
 
     def _set_missing(self, known: _Known, missing: int) -> None:
         with self._store.transaction() as tx:
+            if self._is_given_up(tx):
+                return
             tx.run(
                 "UPDATE folder_files SET missing = ? WHERE base_id = ? AND path = ?",
                 *(missing, self._base_id, known.path),

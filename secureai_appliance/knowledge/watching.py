@@ -33,9 +33,12 @@ SILENT_AFTER = 30.0
 
 @dataclass(eq=False)
 class _Round:
-    """A thread that looks at folders. `look` is the one under way, `answered` when a file system last answered it."""
+    """A thread that looks at folders.
 
-    base_id: str = ""
+    `folder` (base and path) and `look` are what is under way, `answered` is when a file system last answered.
+    """
+
+    folder: tuple[str, str] = ("", "")
     look: Look | None = None
     answered: float = 0.0
     is_left: bool = False
@@ -76,8 +79,10 @@ class Watcher:
             is_free = not self._stopping and all(each.is_left for each in self._rounds)
         for each in late:
             look = each.look
-            if now - each.answered >= SILENT_AFTER and not each.is_silent and look is not None:
-                each.is_silent = True
+            if look is None or now - each.answered < SILENT_AFTER:
+                continue
+            was_silent, each.is_silent = each.is_silent, look.is_wanted()
+            if each.is_silent and not was_silent:
                 look.tell(NO_ANSWER)
         if failure is not None:
             raise failure
@@ -125,7 +130,7 @@ class Watcher:
 
     def _look(self, round_: _Round) -> bool:
         with self._lock:
-            base_id = round_.base_id = self._due() or ""
+            base_id, _ = round_.folder = self._due() or ("", "")
         if not base_id:
             return False
         try:
@@ -139,17 +144,19 @@ class Watcher:
                 if self._stopping:
                     break
         finally:
-            round_.base_id, round_.look, round_.is_silent = "", None, False
+            round_.folder, round_.look, round_.is_silent = ("", ""), None, False
         return True
 
-    def _due(self) -> str | None:
-        """The base whose folder has waited longest, if that is long enough, and is not being looked at."""
+    def _due(self) -> tuple[str, str] | None:
+        """Base and path of what has waited longest, if that is long enough, and is not being looked at.
+
+        A base that has another folder by now does not wait for the first one to answer.
+        """
         now = int(self._clock.now())
         query = (
-            "SELECT base_id FROM knowledge_folders WHERE (looked_at <= ? OR looked_at > ?)"
-            " AND base_id NOT IN (SELECT value FROM json_each(?)) ORDER BY looked_at, row_id LIMIT 1"
+            "SELECT base_id, path FROM knowledge_folders WHERE (looked_at <= ? OR looked_at > ?)"
+            " AND json_array(base_id, path) NOT IN (SELECT value FROM json_each(?)) ORDER BY looked_at, row_id LIMIT 1"
         )
-        looked_at = msgspec.json.encode([each.base_id for each in self._rounds]).decode()
+        looked_at = msgspec.json.encode([each.folder for each in self._rounds]).decode()
         with self._store.read() as db:
-            found: str | None = db.value(query, now - self._configs.value("knowledge.folder_seconds"), now, looked_at)
-        return found
+            return db.one(query, now - self._configs.value("knowledge.folder_seconds"), now, looked_at)

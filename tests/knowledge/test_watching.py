@@ -513,6 +513,32 @@ def test_a_folder_that_answers_again_is_followed_as_if_nothing_had_been(
     }
 
 
+def test_a_base_that_gets_another_folder_does_not_wait_for_the_first_one_to_answer(
+    followed: Followed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.write("a.txt", "text of a")
+    followed.write("b.txt", "text of b")
+    away, watcher = Away(monkeypatch, "b.txt"), followed.watcher
+    watcher.step()
+    away.wait()
+    clock.advance(watching.SILENT_AFTER)
+    watcher.step()
+    assert (watcher.silent, followed.problem()) == (1, "no_answer")
+
+    other = followed.folder.with_name("other")
+    other.mkdir()
+    (other / "c.txt").write_text("text of c")
+    followed.follow(other)
+    for _ in range(3):
+        watcher.step()
+        _ended(watcher, away.asking)
+        clock.advance(60)
+    assert set(followed.documents()) == {"c.txt"}
+    assert (watcher.silent, followed.problem()) == (0, None)  # nobody wants to hear of the first one any more
+    away.come_back()
+    assert (set(followed.documents()), set(followed.files())) == ({"c.txt"}, {"c.txt"})
+
+
 def test_a_look_that_fails_is_the_failure_of_the_next_step_and_another_follows(
     followed: Followed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,14 +231,17 @@ class PooledModel:
         for sequence, index in enumerate(batch):
             context.batch.add(sequence, call.inputs[index], 0, output=True)
         begun = time.monotonic()
-        code = context.decode()
-        self._token_seconds += _SMOOTHING * ((time.monotonic() - begun) / context.batch.size - self._token_seconds)
-        if code != 0:
+        try:
+            code = context.decode()
+            self._token_seconds += _SMOOTHING * ((time.monotonic() - begun) / context.batch.size - self._token_seconds)
+            if code != 0:
+                cause = RuntimeError(f"decode: {code}")
+                raise InternalError(f"The {self._noun} could not compute an input.") from cause
+            for sequence, index in enumerate(batch):
+                call.results[index] = self._read(context, sequence)
+        finally:
+            # also after a result that is none: what is left over would spoil the next call
             context.clear()
-            raise InternalError(f"The {self._noun} could not compute an input.") from RuntimeError(f"decode: {code}")
-        for sequence, index in enumerate(batch):
-            call.results[index] = self._read(context, sequence)
-        context.clear()
 
     def _read(self, context: Context, sequence: int) -> Any:
         """The result of one sequence of the last batch: a copy, for the next batch overwrites it."""

@@ -57,6 +57,9 @@ class Reranker(PooledModel):
         self._template = _template(info)
         self._is_probability = _chooses(info)
         super().__init__(path, options or RerankerOptions(), _pooling, cores)
+        if self._template is None and not self._can_separate():
+            self.close()
+            raise LoadFailure("The model has neither a rerank template nor tokens that part a query from a text.")
         frame = len(self._filled("", "") if self._template else self._separated([], [""])[0].tokens)
         if frame + _SEAM > self.max_tokens // 4:
             self.close()
@@ -101,6 +104,12 @@ class Reranker(PooledModel):
         true, ServiceUnavailable when too many calls are under way.
         """
         return self._results([pair.tokens for pair in pairs], abandoned, priority)
+
+    def _can_separate(self) -> bool:
+        """Whether there are separators, and the vocabulary has them: what it names them by may be any number."""
+        marks = self.vocabulary.separators
+        ids = {*marks.before, *marks.between, *marks.after}
+        return bool(marks.between) and all(0 <= token < self.vocabulary.size for token in ids)
 
     def _separated(self, query: list[int], texts: Sequence[str]) -> list[Pair]:
         marks = self.vocabulary.separators
@@ -147,8 +156,12 @@ class Reranker(PooledModel):
 def _template(info: GgufInfo) -> str | None:
     """The file's own rerank template. Raises LoadFailure for one that does not name query and text once each."""
     template = info.rerank_template
-    if template is not None and not (template.count(_QUERY) == template.count(_TEXT) == 1):
+    if template is None:
+        return None
+    if not template.count(_QUERY) == template.count(_TEXT) == 1:
         raise LoadFailure(f"The model's rerank template does not have {_QUERY} and {_TEXT} once each.")
+    if _QUERY + _TEXT in template or _TEXT + _QUERY in template:
+        raise LoadFailure(f"The model's rerank template has nothing between {_QUERY} and {_TEXT}.")
     return template
 
 

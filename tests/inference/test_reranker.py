@@ -135,6 +135,17 @@ def test_a_head_that_gives_no_number_is_an_error(topical: Reranker, monkeypatch:
         topical.score(topical.pairs("What now?", [DOUGH]))
 
 
+def test_a_head_that_gives_no_number_spoils_no_other_call(choosing: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = choosing.score(choosing.pairs("What now?", [DOUGH]))
+    with monkeypatch.context() as broken:
+        for context in choosing._contexts:
+            broken.setattr(context, "embedding", lambda sequence: [math.nan])
+        with pytest.raises(InternalError, match="no score"):
+            choosing.score(choosing.pairs("What now?", [DOUGH]))
+
+    assert choosing.score(choosing.pairs("What now?", [DOUGH])) == before
+
+
 def test_rerank_models_pass_the_probe(tmp_path: Path, embedder: Embedder) -> None:
     assert probe(make_topical(tmp_path / "topical.gguf", embedder), "rerank").ok
 
@@ -149,8 +160,14 @@ def test_rerank_models_pass_the_probe(tmp_path: Path, embedder: Embedder) -> Non
         (lambda path, embedder: make_choosing(path, labels=["yes"]), "1 class"),
         (lambda path, embedder: make_choosing(path, template="{query}"), "once each"),
         (lambda path, embedder: make_choosing(path, template="{query} {document} {document}"), "once each"),
+        (lambda path, embedder: make_choosing(path, template="Judge: {document}{query}"), "nothing between"),
+        (lambda path, embedder: make_choosing(path, template=""), "neither a rerank template"),
+        (lambda path, embedder: make_roberta(path, separator=1000), "neither a rerank template"),
     ],
-    ids=["embeds", "answers", "no head", "classifies", "chooses from one", "no text", "two texts"],
+    ids=[
+        *("embeds", "answers", "no head", "classifies", "chooses from one", "no text", "two texts"),
+        *("run together", "no separators", "separators of another vocabulary"),
+    ],
 )
 def test_a_file_that_can_t_rank_says_why(made: object, reason: str, tmp_path: Path, embedder: Embedder) -> None:
     assert callable(made)

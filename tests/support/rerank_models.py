@@ -100,7 +100,7 @@ def make_choosing(path: Path, *, template: str = TEMPLATE, labels: Sequence[str]
     return path
 
 
-def make_roberta(path: Path) -> Path:
+def make_roberta(path: Path, *, separator: int = 2) -> Path:
     """An XLM-RoBERTa with a head of two layers. Its tokens are letters."""
     width, inner, layers = 32, 48, 2
     words = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefghijklmnopqrstuvwxyz"]
@@ -130,7 +130,7 @@ def make_roberta(path: Path) -> Path:
         u32_key("tokenizer.ggml.token_type_count", 1),
         *(
             u32_key(f"tokenizer.ggml.{name}_token_id", token)
-            for name, token in {"bos": 0, "padding": 1, "eos": 2, "unknown": 3, "seperator": 2}.items()
+            for name, token in {"bos": 0, "padding": 1, "eos": 2, "unknown": 3, "seperator": separator}.items()
         ),
         *(bool_key(f"tokenizer.ggml.add_{name}_token", True) for name in ("bos", "eos", "sep")),
     ]

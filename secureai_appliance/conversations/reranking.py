@@ -29,7 +29,7 @@ class RerankRequest(msgspec.Struct, kw_only=True):
     query: Annotated[str, Meta(min_length=1)]
     documents: Annotated[list[str | TextDocument], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
     top_n: Annotated[int, Meta(ge=1)] | None = None
-    return_documents: bool = False
+    return_documents: bool | None = None
 
 
 class Ranked(msgspec.Struct, kw_only=True):

@@ -115,6 +115,12 @@ def test_a_text_that_is_too_long_is_read_in_part_and_that_is_told(api: Running, 
     assert result["truncated"]
 
 
+def test_what_clients_leave_empty_is_as_left_out(api: Running, model: str) -> None:
+    answer = rank(api, BRAKES, top_n=None, return_documents=None)
+    assert answer.status == 200, answer.body
+    assert "document" not in answer.json["results"][0]
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [

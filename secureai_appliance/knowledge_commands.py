@@ -27,8 +27,7 @@ from secureai_appliance.client import Client, Refused, server_url
 from secureai_appliance.command_parts import boot_options
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
 from secureai_appliance.core.ids import random_text
-from secureai_appliance.model_commands import bar as bytes_bar
-from secureai_appliance.sending import send_file
+from secureai_appliance.sending import bytes_bar, send_file
 from secureai_appliance.settings import Settings
 
 WHOLE_BYTES = 16 * 1024 * 1024

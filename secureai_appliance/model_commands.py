@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
 from secureai_appliance.client import Client, model_path, server_url
 from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
@@ -20,6 +17,7 @@ from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.governance.audit import on_command_line
 from secureai_appliance.models import catalogue, changes, importing
 from secureai_appliance.models.importing import Importer, ModelImport
+from secureai_appliance.sending import bytes_bar
 from secureai_appliance.settings import Settings
 from secureai_appliance.store import ServeLock, Store
 
@@ -119,20 +117,13 @@ def _in_import_folder(file: Path, folder: DataFolder, sha256: str | None) -> Ite
         placed.unlink(missing_ok=True)
 
 
-def bar() -> Progress:
-    """How far reading or sending a file is, on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    # standard output is for the id alone
-    return Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
-
-
 def _copy(source: Path, target: Path) -> str:
     size = source.stat().st_size
     free = shutil.disk_usage(target.parent).free
     if size > free:
         raise StartupError(f"{size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free on the disk.")
     digest = hashlib.sha256()
-    with source.open("rb") as reading, target.open("xb") as writing, bar() as progress:
+    with source.open("rb") as reading, target.open("xb") as writing, bytes_bar() as progress:
         task = progress.add_task("copying", total=size)
         while piece := reading.read(_PIECE):
             writing.write(piece)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from secureai_appliance.client import Client, Refused
-from secureai_appliance.model_commands import bar
-from secureai_appliance.sending import send_file
+from secureai_appliance.sending import bytes_bar, send_file
 
 
 def upload_model(
@@ -25,7 +24,7 @@ def upload_model(
     What the server finds to be no model is taken away there. Raises StartupError.
     """
     client = Client(url, key)
-    with bar() as progress:
+    with bytes_bar() as progress:
         upload_id = send_file(client, file, progress, sha256=sha256, pause=pause)
     return _import(client, upload_id, name)
 

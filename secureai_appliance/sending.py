@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rich.progress import Progress
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from secureai_appliance.client import Client, Refused, Unreachable
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
@@ -21,6 +22,13 @@ _ANSWER_SECONDS = 60.0
 _LEAST_CHECKED_PER_SECOND = 20 * 1024 * 1024
 """Bytes of which the server makes the checksum when it has the last part, on a slow disk."""
 _AGAIN = "The same command goes on where this one stopped."
+
+
+def bytes_bar() -> Progress:
+    """How far reading or sending a file is, on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    # standard output is for the id alone
+    return Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
 
 
 def send_file(

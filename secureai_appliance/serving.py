@@ -16,7 +16,7 @@ from secureai_appliance.core.clock import SystemClock
 from secureai_appliance.core.paths import DataFolder
 from secureai_appliance.settings import Settings
 
-# bounded: one answer in two hundred of the bundled model has no end, and whoever tries it first should not get that one
+# bounded: one answer in some hundreds of the bundled model has no end, and whoever tries it first should not get that
 _MESSAGE = (
     """{"model": "gpt-4", "max_tokens": 500, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"""
 )

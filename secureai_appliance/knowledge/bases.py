@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.accounts.sharing import MOST_SHARES, Access, Share, Shareable, Visibility
+from secureai_appliance.accounts.shelf import slug_of
 from secureai_appliance.core.clock import rfc3339
 from secureai_appliance.core.errors import NotFound, PermissionDenied, UnprocessableEntity, ValidationError
 from secureai_appliance.core.ids import new_id
@@ -118,7 +117,7 @@ def create(tx: Transaction, caller: Caller, body: KnowledgeCreate, default_model
     Raises Conflict for a taken name or slug, NotFound for an unknown model, UnprocessableEntity for one that can't
     embed here, ValidationError.
     """
-    slug = body.slug or slug_of(body.name)
+    slug = body.slug or slug_of(body.name, "base")
     _check_name(body.name)
     for column, value in (("name", body.name), ("slug", slug)):
         sharing.refuse_taken(tx, BASES, caller.user_id, column, value, visibility=body.visibility)
@@ -227,12 +226,6 @@ def delete(tx: Transaction, caller: Caller, base_id: str) -> None:
     tx.run("DELETE FROM knowledge_bases WHERE owner_id = ? AND id = ?", caller.user_id, base.id)
     details = {"documents": base.document_count}
     audit.record(tx, caller.actor, "knowledge.deleted", "knowledge_base", base.id, details=details)
-
-
-def slug_of(name: str) -> str:
-    """A slug made of a name: letters and digits of the basic alphabet, with hyphens between."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:100].rstrip("-") or new_id("base").lower()
 
 
 def _reshape(tx: Transaction, caller: Caller, base_id: str, body: KnowledgePatch) -> None:

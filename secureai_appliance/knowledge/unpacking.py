@@ -13,6 +13,7 @@ import msgspec
 
 from secureai_appliance.accounts import sharing
 from secureai_appliance.accounts.callers import Caller
+from secureai_appliance.accounts.shelf import slug_of
 from secureai_appliance.core.errors import ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.governance import audit
 from secureai_appliance.knowledge import bases, blobs, documents
@@ -138,7 +139,7 @@ class Unpacking:
         kept = {
             "name": name,
             # a slug that was made of the old name says nothing of the new one
-            "slug": self.naming.slug or (base.slug if name == base.name else bases.slug_of(name)),
+            "slug": self.naming.slug or (base.slug if name == base.name else slug_of(name, "base")),
             "description": base.description,
             "embedding_model": self.naming.embedding_model or base.embedding_model,
             "chunking": base.chunking,

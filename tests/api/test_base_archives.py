@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from secureai_appliance.accounts.shelf import slug_of
 from secureai_appliance.cli import cli
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.core.ids import random_text
@@ -131,7 +132,7 @@ def test_an_upload_is_imported_under_another_name_and_gone(api: Running, exporte
     name = random_text(8)
     made = api.ask("POST", IMPORT, {"upload_id": upload, "name": name}, key=key)
     assert made.status == 201, made.body
-    assert (made.json["name"], made.json["slug"], made.json["visibility"]) == (name, bases.slug_of(name), "private")
+    assert (made.json["name"], made.json["slug"], made.json["visibility"]) == (name, slug_of(name, "base"), "private")
     assert made.json["document_count"] == 4
     assert api.ask("GET", f"/api/v1/uploads/{upload}", key=key).status == 404
     assert api.ask("GET", f"{BASES}/{made.json['id']}").status == 404

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ class Maker:
         return {"anyOf": [{"type": "null"}, {"type": "boolean"}, node]}
 
     def _any(self, depth: int) -> Schema:
-        makers = [self._leaf, self._leaf, lambda: self._either(depth)]
+        makers: list[Callable[[], Schema]] = [self._leaf, self._leaf, lambda: self._either(depth)]
         if depth:
             makers += [lambda: self._object(depth), lambda: self._array(depth)]
         return self._random.choice(makers)()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from secureai_appliance.store import Reader, Store, Transaction
+from secureai_appliance.store import Reader, Row, Store, Transaction
 from tests.support.clock import FakeClock
 
 
@@ -37,7 +37,7 @@ def names_in(store: Store) -> set[str]:
         return names(db)
 
 
-def halves(db: Reader) -> list[object]:
+def halves(db: Reader) -> list[Row]:
     """Transactions of which only one of the two rows is there."""
     return db.all(
         "SELECT u.id, k.id FROM users u FULL JOIN api_keys k ON k.user_id = u.id WHERE u.id IS NULL OR k.id IS NULL"

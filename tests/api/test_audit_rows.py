@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 
@@ -13,16 +12,15 @@ from secureai_appliance.core.ids import new_id, random_text
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.web.route import Route
 from secureai_appliance.web.routes import route_table
-from tests.support import account_requests, webhook_requests
+from tests.support import account_requests, knowledge_requests, webhook_requests
 from tests.support.audit import newest, rows
-from tests.support.knowledge import form, upload_file, upload_form
 from tests.support.models import EMBEDDING
 from tests.support.oauth import CALLBACK, DEVICE_CODE, FORM, register, session_of
+from tests.support.recipes import Recipe, on
 from tests.support.running import Response, Running
 
 CHANGING = [route for route in route_table() if route.method not in {"GET", "HEAD"} and not route.unaudited]
 ADMIN = "admin@localhost"
-Recipe = Callable[[Running], Callable[[], Response]]
 
 
 def name(route: Route) -> str:
@@ -80,45 +78,6 @@ def import_(api: Running) -> Callable[[], Response]:
     return lambda: api.ask("POST", "/api/v1/models", {"file": "audited.gguf"})
 
 
-UPLOADS = "/api/v1/uploads"
-UPLOAD = {"filename": "a", "size": 1, "sha256": hashlib.sha256(b"a").hexdigest()}
-
-
-def upload(api: Running) -> str:
-    return f"{UPLOADS}/{api.ask('POST', UPLOADS, UPLOAD).json['id']}"
-
-
-def begin_upload(api: Running) -> Callable[[], Response]:
-    def ask() -> Response:
-        answer = api.ask("POST", UPLOADS, UPLOAD)
-        api.ask("DELETE", f"{UPLOADS}/{answer.json['id']}")
-        return answer
-
-    return ask
-
-
-def complete_upload(api: Running) -> Callable[[], Response]:
-    path = upload(api)
-
-    def ask() -> Response:
-        sent = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
-        answer = api.ask("PATCH", path, b"a", headers=sent)
-        api.ask("DELETE", path)
-        return answer
-
-    return ask
-
-
-def on(path: Callable[[Running], str], method: str, further: str = "", body: object = None) -> Recipe:
-    """A request on a thing that is made before."""
-
-    def prepare(api: Running) -> Callable[[], Response]:
-        made = path(api)
-        return lambda: api.ask(method, made + further, body)
-
-    return prepare
-
-
 def unloaded(api: Running) -> Callable[[], Response]:
     """The embedding model, once what others have left for it to index is done."""
 
@@ -130,61 +89,6 @@ def unloaded(api: Running) -> Callable[[], Response]:
         return answer
 
     return ask
-
-
-def base(api: Running) -> str:
-    return f"/api/v1/knowledge/{api.ask('POST', '/api/v1/knowledge', {'name': random_text(8)}).json['id']}"
-
-
-def document(api: Running, in_base: str = "") -> str:
-    of = in_base or base(api)
-    return f"{of}/documents/{upload_file(api, f'{of}/documents').json['id']}"
-
-
-def document_by_itself(api: Running) -> str:
-    return f"/api/v1/documents/{document(api).rpartition('/')[2]}"
-
-
-def document_at_work(api: Running) -> str:
-    made = document(api)
-    with api.appliance.store.transaction() as tx:
-        tx.run("UPDATE documents SET status = 'queued' WHERE id = ?", made.rpartition("/")[2])
-    return made
-
-
-def filling(api: Running) -> Callable[[], Response]:
-    of = base(api)
-    return lambda: upload_file(api, f"{of}/documents")
-
-
-def importing(api: Running) -> Callable[[], Response]:
-    exported = api.ask("GET", f"{base(api)}/export").body
-    body = form(("base.zip", exported, "application/zip"), name=random_text(8))
-    return lambda: upload_form(api, "/api/v1/knowledge/import", body)
-
-
-def folder(api: Running) -> str:
-    """An allowed one."""
-    path = api.appliance.settings.data_folder.root.with_name("followed")
-    path.mkdir(exist_ok=True)
-    assert api.ask("PUT", "/api/v1/configs/knowledge.folders", {"value": [str(path)]}).status == 200
-    return str(path)
-
-
-def followed(api: Running) -> str:
-    made = base(api)
-    assert api.ask("PUT", f"{made}/folder", {"path": folder(api)}).status == 200
-    return made
-
-
-def following(api: Running) -> Callable[[], Response]:
-    made, path = base(api), folder(api)
-    return lambda: api.ask("PUT", f"{made}/folder", {"path": path})
-
-
-def filling_by_field(api: Running) -> Callable[[], Response]:
-    field = base(api).rpartition("/")[2]
-    return lambda: upload_file(api, "/api/v1/documents", knowledge_base_id=field)
 
 
 def user_id(api: Running) -> str:
@@ -389,30 +293,7 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     "POST /api/v1/prompts": ("prompt.created", making(PROMPTS, PROMPT)),
     "PATCH /api/v1/prompts/{id}": ("prompt.updated", on(possession(PROMPTS, PROMPT), "PATCH", body={"tags": ["t"]})),
     "DELETE /api/v1/prompts/{id}": ("prompt.deleted", on(possession(PROMPTS, PROMPT), "DELETE")),
-    "POST /api/v1/uploads": ("upload.created", begin_upload),
-    "PATCH /api/v1/uploads/{id}": ("upload.completed", complete_upload),
-    "DELETE /api/v1/uploads/{id}": ("upload.deleted", on(upload, "DELETE")),
-    "POST /api/v1/knowledge": (
-        "knowledge.created",
-        lambda api: lambda: api.ask("POST", "/api/v1/knowledge", {"name": random_text(8)}),
-    ),
-    "PATCH /api/v1/knowledge/{id}": ("knowledge.updated", on(base, "PATCH", body={"description": "x"})),
-    "DELETE /api/v1/knowledge/{id}": ("knowledge.deleted", on(base, "DELETE")),
-    "POST /api/v1/knowledge/{id}/documents": ("document.uploaded", filling),
-    "PUT /api/v1/knowledge/{id}/folder": ("knowledge.folder_set", following),
-    "DELETE /api/v1/knowledge/{id}/folder": ("knowledge.folder_removed", on(followed, "DELETE", "/folder")),
-    "POST /api/v1/knowledge/import": ("knowledge.imported", importing),
-    "POST /api/v1/documents": ("document.uploaded", filling_by_field),
-    "DELETE /api/v1/knowledge/{id}/documents/{document_id}": ("document.deleted", on(document, "DELETE")),
-    "DELETE /api/v1/documents/{document_id}": ("document.deleted", on(document_by_itself, "DELETE")),
-    "POST /api/v1/knowledge/{id}/documents/{document_id}/reindex": (
-        "document.reindexed",
-        on(document, "POST", "/reindex"),
-    ),
-    "POST /api/v1/knowledge/{id}/documents/{document_id}/cancel": (
-        "document.cancelled",
-        on(document_at_work, "POST", "/cancel"),
-    ),
+    **knowledge_requests.RECIPES,
     "POST /sign-in": ("session.opened", sign_in),
     "POST /sign-in/{token}": ("session.opened", redeem),
     "POST /sign-out": ("session.ended", sign_out),

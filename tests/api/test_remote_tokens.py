@@ -12,6 +12,7 @@ import pytest
 from tests.support import limits
 from tests.support.limits import lift_limits, only_tokens
 from tests.support.people import Person, person
+from tests.support.remote_models import calmed
 from tests.support.running import Response, Running
 from tests.support.scripted import Heard, Line, Scripted, scripted
 
@@ -39,10 +40,7 @@ def stage(api: Running) -> Iterator[Scripted]:
 
 @pytest.fixture
 def server(stage: Scripted) -> Scripted:
-    stage.heard.clear()
-    while stage.ended.acquire(blocking=False):
-        continue
-    return stage
+    return calmed(stage)
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from rich.table import Table
 
 from secureai_appliance.settings import Settings
 from tests.support.clock import FakeClock
-from tests.support.web import App, Client, HeldSource, app_on, request_bytes, serving
+from tests.support.web import App, app_on
+from tests.support.web_client import Client, request_bytes, serving
+from tests.support.web_routes import HeldSource
 
 ROUNDS = 50
 PLACES = 64

@@ -11,10 +11,10 @@ from secureai_appliance.accounts.keys import KeyCreate
 from secureai_appliance.accounts.oauth import clients, grants
 from secureai_appliance.accounts.oauth.clients import ClientCreate
 from secureai_appliance.governance.audit import SYSTEM
+from tests.support.recipes import Recipe
 from tests.support.running import Response, Running
 from tests.support.totp import code_of
 
-Recipe = Callable[[Running], Callable[[], Response]]
 PASSWORD = "correct horse battery staple 9"
 
 

@@ -28,6 +28,13 @@ def write_user(store: Store, name: str) -> None:
         add_user(tx, name)
 
 
+def write_blob(tx: Transaction) -> None:
+    tx.run(
+        "INSERT INTO idempotency (caller, key, request_hash, state, body, created_at)"
+        " VALUES ('c', 'k', x'00', 'done', zeroblob(100000), 0)"
+    )
+
+
 def names(db: Reader) -> set[str]:
     return {row[0] for row in db.all("SELECT name FROM users")}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.support.recipes import Recipe, on
 from tests.support.running import Response, Running
 
-Recipe = Callable[[Running], Callable[[], Response]]
 # nobody listens there: what is sent fails at once
 WEBHOOK = {"url": "http://127.0.0.1:9/hook", "events": ["chat.created"]}
 
@@ -14,14 +14,6 @@ WEBHOOK = {"url": "http://127.0.0.1:9/hook", "events": ["chat.created"]}
 def made(api: Running) -> str:
     """The path of a new webhook."""
     return f"/api/v1/webhooks/{api.ask('POST', '/api/v1/webhooks', WEBHOOK).json['id']}"
-
-
-def _on(method: str, further: str = "", body: object = None) -> Recipe:
-    def prepare(api: Running) -> Callable[[], Response]:
-        path = made(api)
-        return lambda: api.ask(method, path + further, body)
-
-    return prepare
 
 
 def _redelivered(api: Running) -> Callable[[], Response]:
@@ -34,9 +26,9 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         "webhook.created",
         lambda api: lambda: api.ask("POST", "/api/v1/webhooks", WEBHOOK),
     ),
-    "PATCH /api/v1/webhooks/{id}": ("webhook.updated", _on("PATCH", body={"description": "changed"})),
-    "DELETE /api/v1/webhooks/{id}": ("webhook.deleted", _on("DELETE")),
-    "POST /api/v1/webhooks/{id}/test": ("webhook.tested", _on("POST", "/test")),
-    "POST /api/v1/webhooks/{id}/rotate-secret": ("webhook.secret_rotated", _on("POST", "/rotate-secret")),
+    "PATCH /api/v1/webhooks/{id}": ("webhook.updated", on(made, "PATCH", body={"description": "changed"})),
+    "DELETE /api/v1/webhooks/{id}": ("webhook.deleted", on(made, "DELETE")),
+    "POST /api/v1/webhooks/{id}/test": ("webhook.tested", on(made, "POST", "/test")),
+    "POST /api/v1/webhooks/{id}/rotate-secret": ("webhook.secret_rotated", on(made, "POST", "/rotate-secret")),
     "POST /api/v1/webhooks/deliveries/{id}/redeliver": ("webhook_delivery.repeated", _redelivered),
 }

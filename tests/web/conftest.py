@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from secureai_appliance.accounts import passwords
+from secureai_appliance.web.server import Server
 from tests.support.clock import FakeClock
 from tests.support.pages import CHEAP
 from tests.support.web import App, app_on
+from tests.support.web_client import serving
 
 
 @pytest.fixture
@@ -25,3 +27,9 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 def app(tmp_path: Path, clock: FakeClock) -> Iterator[App]:
     with app_on(tmp_path, clock) as app:
         yield app
+
+
+@pytest.fixture
+def server(app: App) -> Iterator[Server]:
+    with serving(app) as server:
+        yield server

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.web import idempotency
 from tests.support.clock import FakeClock
-from tests.support.web import App, ScriptedSource
+from tests.support.web import App
+from tests.support.web_routes import ScriptedSource
 
 THINGS = "/api/v1/things"
 TALK = "/api/v1/talk"

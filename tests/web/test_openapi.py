@@ -14,7 +14,8 @@ import pytest
 from secureai_appliance.web import docs, openapi, static
 from secureai_appliance.web.route import Access, Route
 from secureai_appliance.web.routes import route_table
-from tests.support.web import App, Behaviour, routes
+from tests.support.web import App
+from tests.support.web_routes import Behaviour, routes
 
 TABLES = [pytest.param(route_table(), id="product"), pytest.param(routes(Behaviour()), id="machinery")]
 

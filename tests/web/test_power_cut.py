@@ -19,7 +19,8 @@ from tests.support.audit import open_audited
 from tests.support.clock import FakeClock
 from tests.support.limits import lift_limits
 from tests.support.vfs import Cut, PowerCutVFS
-from tests.support.web import App, Behaviour, parts_on
+from tests.support.web import App, parts_on
+from tests.support.web_routes import Behaviour
 
 WRITERS = 8
 

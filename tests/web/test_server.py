@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from secureai_appliance.core.errors import EXIT_PORT, StartupError
 from secureai_appliance.settings import Settings
 from secureai_appliance.web import channel as channel_module
 from secureai_appliance.web import server as server_module
 from secureai_appliance.web.channel import Channel
-from secureai_appliance.web.server import Server, listen
+from secureai_appliance.web.server import Server
 from tests.support.clock import FakeClock
-from tests.support.web import App, Client, FloodSource, HeldSource, app_on, request_bytes, serving
+from tests.support.web import App, app_on
+from tests.support.web_client import Client, request_bytes, serving, talk
+from tests.support.web_routes import FloodSource, HeldSource
 
 MB = 1024 * 1024
 
@@ -32,20 +31,9 @@ def app(tmp_path: Path, clock: FakeClock) -> Iterator[App]:
 
 
 @pytest.fixture
-def server(app: App) -> Iterator[Server]:
-    with serving(app) as server:
-        yield server
-
-
-@pytest.fixture
 def client(server: Server) -> Iterator[Client]:
     with closing(Client(server.port)) as client:
         yield client
-
-
-def talk(app: App) -> bytes:
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": True}).encode()
-    return request_bytes("POST", "/api/v1/talk", body, f"Authorization: Bearer {app.key}")
 
 
 REFUSED: list[tuple[str, bytes, int, str]] = [
@@ -318,22 +306,6 @@ def test_a_connection_that_can_not_be_taken_does_not_end_the_listening(
     assert "could not be taken" in caplog.text
 
 
-def test_a_server_that_ends_by_an_error_says_so(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = server_module.wasyncore.loop
-    server, ended = Server(app.parts, listen("127.0.0.1", 0), app.gateway), threading.Event()
-
-    def fail(*args: Any, **options: Any) -> None:
-        if options["map"] is server._loop._map:
-            raise RuntimeError("poll")
-        loop(*args, **options)  # that of an appliance that other tests share
-
-    monkeypatch.setattr(server_module.wasyncore, "loop", fail)
-    server.start(ended.set)
-    assert ended.wait(5)
-    assert server.failed
-    server.stop(1.0)
-
-
 def test_one_address_has_a_bounded_number_of_connections(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "CONNECTIONS_PER_ADDRESS", 3)
     clients = [Client(server.port) for _ in range(3)]
@@ -352,67 +324,3 @@ def test_one_address_has_a_bounded_number_of_connections(server: Server, monkeyp
         pytest.fail("the place was not given back")
     for client in clients:
         client.close()
-
-
-def test_a_stop_ends_streams_with_an_error_and_done(app: App) -> None:
-    source = HeldSource()
-    app.does.source = lambda: source
-    with serving(app, grace=1.0) as server:
-        idle, busy = Client(server.port), Client(server.port)
-        assert idle.request("GET", "/healthz").status == 200
-        busy.send(talk(app))
-        busy.until(b": ping\n\n")
-        server.stop(1.0)
-        end = busy.rest()
-        assert b"service_unavailable" in end
-        assert end.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-        assert idle.rest() == b""
-        assert source.closed.is_set()
-        with pytest.raises(ConnectionRefusedError):
-            Client(server.port)
-
-
-def test_a_stop_lets_a_running_stream_end_in_its_own_time(app: App) -> None:
-    source = HeldSource()
-    app.does.source = lambda: source
-    with serving(app) as server:
-        busy = Client(server.port)
-        busy.send(talk(app))
-        busy.until(b": ping\n\n")
-        stopping = threading.Thread(target=server.stop, args=(8.0,))
-        stopping.start()
-        assert app.gateway.stopping.wait(5)
-        source.go_on.set()
-        end = busy.rest()
-        stopping.join(5)
-        assert not stopping.is_alive()
-        assert b"error" not in end
-        assert end.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-
-
-def test_an_idle_server_stops_at_once(app: App) -> None:
-    with serving(app) as server:
-        stopping = threading.Thread(target=server.stop, args=(3600.0,))
-        stopping.start()
-        stopping.join(30)
-        assert not stopping.is_alive()
-
-
-def test_a_port_that_is_taken_is_one_clear_line() -> None:
-    with closing(listen("127.0.0.1", 0)) as taken, pytest.raises(StartupError) as caught:
-        listen("127.0.0.1", taken.getsockname()[1])
-    assert caught.value.exit_code == EXIT_PORT
-    assert "is taken" in caught.value.message
-    assert "\n" not in caught.value.message
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "a" * 300])
-def test_an_address_that_is_not_ours_is_one_clear_line(host: str) -> None:
-    with pytest.raises(StartupError) as caught:
-        listen(host, 0)
-    assert caught.value.exit_code == EXIT_PORT
-
-
-def test_the_real_port_is_told(server: Server) -> None:
-    assert server.address == f"http://127.0.0.1:{server.port}"
-    assert server.port > 0

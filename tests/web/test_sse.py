@@ -10,7 +10,8 @@ import pytest
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.web.sse import DONE, PING, Ending, EventStream, Surroundings, frame
 from tests.support.clock import FakeClock
-from tests.support.web import App, ScriptedSource
+from tests.support.web import App
+from tests.support.web_routes import ScriptedSource
 
 TALK = {"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": True}
 

@@ -9,7 +9,8 @@ import pytest
 
 from secureai_appliance.web.gateway import Gateway
 from tests.support.clock import FakeClock
-from tests.support.web import Behaviour, app_on, routes
+from tests.support.web import app_on
+from tests.support.web_routes import Behaviour, routes
 
 
 @pytest.mark.parametrize(("reason", "status", "kept"), [("", 500, 0), ("of tests", 201, 1)])

@@ -13,8 +13,8 @@ from secureai_appliance import sending
 from secureai_appliance.cli import cli
 from secureai_appliance.client import Client, Refused, Unreachable
 from secureai_appliance.core.errors import EXIT_USAGE, StartupError
-from secureai_appliance.model_commands import bar
 from secureai_appliance.model_upload import upload_model
+from secureai_appliance.sending import bytes_bar
 from tests.support.models import EMBEDDING
 from tests.support.running import Running
 
@@ -177,6 +177,6 @@ def test_a_part_that_the_server_still_writes_is_waited_for(api: Running, file: P
 
 
 def announced(file: Path) -> dict[str, Any]:
-    with file.open("rb") as source, bar() as progress:
+    with file.open("rb") as source, bytes_bar() as progress:
         digest = sending._digest(source, file.stat().st_size, progress)
     return {"filename": file.name, "size": file.stat().st_size, "sha256": digest}

@@ -40,8 +40,8 @@ from secureai_appliance.governance.usage import Usage
 from secureai_appliance.inference.core_budget import CoreBudget
 from secureai_appliance.inference.engine import Engine
 from secureai_appliance.knowledge import bases, blobs, traces
+from secureai_appliance.knowledge.following.watching import Watcher
 from secureai_appliance.knowledge.ingest import Ingest
-from secureai_appliance.knowledge.watching import Watcher
 from secureai_appliance.models import catalogue, importing, uploads
 from secureai_appliance.models.bundled import place_bundled
 from secureai_appliance.models.loading import loader, memory_budget

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import Failure
 from secureai_appliance.core.paths import DataFolder
-from secureai_appliance.knowledge.watching import Watcher
+from secureai_appliance.knowledge.following.watching import Watcher
 from secureai_appliance.models import catalogue
 from secureai_appliance.models.registry import Models
 from secureai_appliance.scheduler.scheduler import Scheduler

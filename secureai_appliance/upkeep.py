@@ -18,7 +18,7 @@ from secureai_appliance.governance.quotas import Quotas
 from secureai_appliance.governance.refusals import Refusals
 from secureai_appliance.governance.usage import Usage
 from secureai_appliance.knowledge import blobs, index, traces, vectors
-from secureai_appliance.knowledge.watching import Watcher
+from secureai_appliance.knowledge.following.watching import Watcher
 from secureai_appliance.models.registry import Models
 from secureai_appliance.models.uploads import Uploads
 from secureai_appliance.store import Store, upkeep

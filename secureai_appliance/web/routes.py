@@ -52,7 +52,7 @@ from secureai_appliance.knowledge.arrivals import FromUpload, IntoBase
 from secureai_appliance.knowledge.bases import KnowledgeBase, KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.chunks import Chunk
 from secureai_appliance.knowledge.documents import Document, DocumentQuery, Uploaded
-from secureai_appliance.knowledge.folders import Folder, FolderFile, FolderFileQuery, FolderPut
+from secureai_appliance.knowledge.following.folders import Folder, FolderFile, FolderFileQuery, FolderPut
 from secureai_appliance.knowledge.passages import Found, SearchRequest
 from secureai_appliance.knowledge.traces import StoredTrace
 from secureai_appliance.models.catalogue import Model, ModelPage

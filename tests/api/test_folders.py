@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from secureai_appliance.cli import cli
 from secureai_appliance.core.ids import random_text
-from secureai_appliance.knowledge import folders
-from secureai_appliance.knowledge.watching import THREAD, Watcher
+from secureai_appliance.knowledge.following import folders
+from secureai_appliance.knowledge.following.watching import THREAD, Watcher
 from secureai_appliance.readiness import look
 from secureai_appliance.web.parts import Check
 from tests.support.knowledge import ready

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from secureai_appliance.accounts import users
-from secureai_appliance.knowledge import folders
-from secureai_appliance.knowledge.folders import Folder, FolderFile, FolderFileQuery, FolderPut
+from secureai_appliance.knowledge.following import folders
+from secureai_appliance.knowledge.following.folders import Folder, FolderFile, FolderFileQuery, FolderPut
 from secureai_appliance.store import Page
 from secureai_appliance.web.request import Request
 from secureai_appliance.web.responses import require_match

@@ -15,10 +15,11 @@ from typing import IO
 from secureai_appliance.governance import audit
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
-from secureai_appliance.knowledge import documents, folders
+from secureai_appliance.knowledge import documents
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import DocumentError, NewFile
-from secureai_appliance.knowledge.walking import Found, Walk, filename
+from secureai_appliance.knowledge.following import folders
+from secureai_appliance.knowledge.following.walking import Found, Walk, filename
 from secureai_appliance.store import Reader, Store, Transaction
 
 log = logging.getLogger(__name__)

@@ -15,13 +15,14 @@ from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.governance.audit import SYSTEM
 from secureai_appliance.governance.configs import Configs
-from secureai_appliance.knowledge import bases, blobs, documents, folders, walking, watching
+from secureai_appliance.knowledge import bases, blobs, documents
 from secureai_appliance.knowledge.bases import KnowledgeCreate
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import Document, DocumentQuery, NewFile
-from secureai_appliance.knowledge.folders import Allowed, FolderFile, FolderFileQuery, FolderPut
-from secureai_appliance.knowledge.looks import Look, Tools
-from secureai_appliance.knowledge.watching import Watcher
+from secureai_appliance.knowledge.following import folders, walking, watching
+from secureai_appliance.knowledge.following.folders import Allowed, FolderFile, FolderFileQuery, FolderPut
+from secureai_appliance.knowledge.following.looks import Look, Tools
+from secureai_appliance.knowledge.following.watching import Watcher
 from secureai_appliance.store import Store
 from tests.support.audit import rows
 from tests.support.clock import FakeClock

@@ -18,8 +18,8 @@ import msgspec
 from secureai_appliance.core.clock import Clock
 from secureai_appliance.core.errors import ServiceUnavailable
 from secureai_appliance.governance.configs import Configs
-from secureai_appliance.knowledge.folders import NO_ANSWER
-from secureai_appliance.knowledge.looks import Look, Tools
+from secureai_appliance.knowledge.following.folders import NO_ANSWER
+from secureai_appliance.knowledge.following.looks import Look, Tools
 from secureai_appliance.store import Store
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Folders of the server that bases are filled from, and the looks at them."""

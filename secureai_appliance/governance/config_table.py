@@ -103,7 +103,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "completions.default_max_tokens",
         Annotated[int, Meta(ge=0, le=1_000_000)],
-        2048,
+        8192,
         "Tokens of an answer where a chat completion names no `max_tokens`; 0: until the answer or the context ends. A "
         "small model now and then goes on for ever. Remote models have bounds of their own.",
     ),

@@ -257,7 +257,7 @@ def test_a_prompt_longer_than_the_context_is_400_with_both_counts_and_the_proces
 
 def test_an_answer_that_names_no_length_is_bounded_by_the_setting(api: Running) -> None:
     setting = "/api/v1/configs/completions.default_max_tokens"
-    assert api.ask("GET", setting).json["value"] == 2048
+    assert api.ask("GET", setting).json["value"] == 8192
     assert api.ask("PUT", setting, {"value": 5}).status == 200
     try:
         for asked, length in ({}, 5), ({"max_tokens": 9}, 9), ({"max_completion_tokens": 9}, 9):

@@ -47,7 +47,11 @@ _LEAST_TURN = 8
 
 
 class Abandoned(Exception):
-    """Nobody waits for the results any more."""
+    """Nobody waits for the results any more. `tokens`: so many were computed, or are being."""
+
+    def __init__(self, tokens: int = 0) -> None:
+        super().__init__("Nobody waits for the results any more.")
+        self.tokens = tokens
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ class _Call:
         self.results: list[Any] = [None] * len(inputs)
         self.is_short = priority is Priority.INTERACTIVE and sum(map(len, inputs)) <= _SHORT
         self.error: Exception | None = None
+
+    @property
+    def begun_tokens(self) -> int:
+        """Tokens that a worker has taken."""
+        waiting = sum(len(self.inputs[index]) for batch in self.batches for index in batch)
+        return sum(map(len, self.inputs)) - waiting
 
 
 class PooledModel:
@@ -149,7 +159,7 @@ class PooledModel:
         with self._changed:
             while not self._changed.wait_for(lambda: call.left == 0 or call.error is not None, _LOOK_SECONDS):
                 if abandoned():
-                    call.error = Abandoned()
+                    call.error = Abandoned(call.begun_tokens)
             self._under_way -= 1
         if call.error is not None:
             raise call.error

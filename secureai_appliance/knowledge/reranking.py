@@ -61,7 +61,7 @@ class Reranker:
             return None, self._told(0, failure.message)
 
     def _scores(self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used) -> list[float]:
-        from secureai_appliance.inference import reranker
+        from secureai_appliance.inference import pooled, reranker
 
         with self.store.read() as db:
             row = catalogue.find(db, self.model)
@@ -69,7 +69,11 @@ class Reranker:
             if not isinstance(model, reranker.Reranker):
                 raise InternalError("The model in this place does not rank.")
             pairs = model.pairs(query, texts, cut_query=True)
-            found = model.score(pairs, abandoned)
+            try:
+                found = model.score(pairs, abandoned)
+            except pooled.Abandoned as gone:
+                used(row.id, gone.tokens)
+                raise
         used(row.id, sum(len(pair.tokens) for pair in pairs))
         return found
 

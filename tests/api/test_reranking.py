@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from secureai_appliance.core.errors import ServiceUnavailable
+from secureai_appliance.inference import reranker
 from secureai_appliance.inference.embedder import Embedder
+from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.knowledge import reranking
 from tests.support.knowledge import form, ready, upload_form
+from tests.support.people import person
 from tests.support.rerank_models import make_topical
 from tests.support.running import Response, Running
 
@@ -247,6 +250,30 @@ def test_a_busy_model_leaves_the_order(api: Running, base: str, chosen: str, mon
     monkeypatch.setattr(reranking.Reranker, "_scores", busy)
     assert search(api, base).json["rerank"]["failure"] == "The rerank model is busy."
     assert search(api, base, rerank=True).status == 503
+
+
+@pytest.mark.parametrize("what", ["rerank", "search", "embeddings"])
+def test_what_was_computed_for_who_hung_up_counts(
+    api: Running, base: str, chosen: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def hung_up(*_: object, **__: object) -> None:
+        raise Abandoned(123)
+
+    monkeypatch.setattr(reranker.Reranker, "score", hung_up)
+    monkeypatch.setattr(Embedder, "embed", hung_up)
+    assert api.ask("PATCH", f"/api/v1/knowledge/{base}", {"visibility": "everyone"}).status == 200
+    ann = person(api)
+    path, body = {
+        "rerank": ("/rerank", {"model": MODEL, "query": QUERY, "documents": [BRAKES]}),
+        "search": (f"/knowledge/{base}/search", {"query": QUERY, "mode": "keyword"}),
+        "embeddings": ("/embeddings", {"model": "text-embedding-3-small", "input": "a"}),
+    }[what]
+    assert ann.ask("POST", path, body).status == 499
+    for _ in range(2000):  # it is counted after the answer
+        windows = {each["name"]: each["used"] for each in ann.ask("GET", "/me/limits").json["windows"]}
+        if windows["tokens-day"]:
+            break
+    assert windows["tokens-day"] == 123
 
 
 def test_answers_rest_on_what_the_model_puts_first(api: Running, base: str, chosen: str) -> None:

@@ -32,9 +32,10 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
                 )
                 # a server that tells no counts does not make it free
                 used = answer.usage.prompt_tokens or remote_embeddings.estimated(request.body)
-                return _counted(request, answer, used)
             except ClientGone:
                 return Answer(CLIENT_CLOSED_REQUEST)
+            _count(request, answer.model, used)
+            return answer
         handle = parts.models.embedding(row)
         while (loaded := handle.wait(_POLL)) is None:
             if request.disconnected():
@@ -43,12 +44,13 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
             answer = embeddings.embed(
                 embeddings.require_embedder(loaded), row, request.body, request.disconnected, budget=request.budget
             )
-        except Abandoned:
+        except Abandoned as gone:
+            _count(request, row.id, gone.tokens)
             return Answer(CLIENT_CLOSED_REQUEST)
-    return _counted(request, answer, answer.usage.prompt_tokens)
-
-
-def _counted(request: Request[EmbeddingRequest, None], answer: EmbeddingList, used: int) -> EmbeddingList:
-    request.metered.model, request.metered.prompt_tokens = answer.model, used
-    request.parts.metrics.tokens_embedded.labels(answer.model).inc(used)
+    _count(request, row.id, answer.usage.prompt_tokens)
     return answer
+
+
+def _count(request: Request[EmbeddingRequest, None], model: str, used: int) -> None:
+    request.metered.model, request.metered.prompt_tokens = model, used
+    request.parts.metrics.tokens_embedded.labels(model).inc(used)

@@ -27,8 +27,13 @@ def create(request: Request[RerankRequest, None]) -> RerankList | Answer:
             answer = reranking.rerank(
                 reranking.require_reranker(loaded), row, request.body, request.disconnected, budget=request.budget
             )
-        except Abandoned:
+        except Abandoned as gone:
+            _count(request, row.id, gone.tokens)
             return Answer(CLIENT_CLOSED_REQUEST)
-    request.metered.model, request.metered.prompt_tokens = answer.model, answer.usage.prompt_tokens
-    parts.metrics.tokens_embedded.labels(answer.model).inc(answer.usage.prompt_tokens)
+    _count(request, row.id, answer.usage.prompt_tokens)
     return answer
+
+
+def _count(request: Request[RerankRequest, None], model: str, used: int) -> None:
+    request.metered.model, request.metered.prompt_tokens = model, used
+    request.parts.metrics.tokens_embedded.labels(model).inc(used)

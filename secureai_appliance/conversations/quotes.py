@@ -37,6 +37,8 @@ def show(db: Reader, reader: Caller | None, messages: Iterable[ChatMessage]) -> 
 
 def _without(text: str, citations: Sequence[Citation], readable: set[str]) -> str:
     """What a tool said without the passages of other documents: each goes up to where the next one begins."""
+    if readable.issuperset(each.document_id for each in citations):
+        return text
     found = [(match.start(), each) for each in citations for match in re.finditer(_begins(each), text)]
     begins = sorted(found, key=lambda place: place[0])
     ends = [*(start for start, _ in begins[1:]), len(text)]

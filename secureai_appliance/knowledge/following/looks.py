@@ -123,6 +123,8 @@ class Look:
         except FileNotFoundError:
             return
         except OSError as cause:
+            if blob is not None:
+                blob.discard()
             self._refuse(known, "unreadable", f"The file can't be read: {cause.strerror}.")
             return
         if blob is not None and blob.sha256 != digest:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -18,8 +20,8 @@ from secureai_appliance.governance.configs import Configs
 from secureai_appliance.knowledge import bases, blobs, documents
 from secureai_appliance.knowledge.bases import KnowledgeCreate
 from secureai_appliance.knowledge.blobs import BlobWriter
-from secureai_appliance.knowledge.documents import Document, DocumentQuery, NewFile
-from secureai_appliance.knowledge.following import folders, walking, watching
+from secureai_appliance.knowledge.documents import Document, DocumentError, DocumentQuery, NewFile
+from secureai_appliance.knowledge.following import folders, looks, walking, watching
 from secureai_appliance.knowledge.following.folders import Allowed, FolderFile, FolderFileQuery, FolderPut
 from secureai_appliance.knowledge.following.looks import Look, Tools
 from secureai_appliance.knowledge.following.watching import Watcher
@@ -398,6 +400,26 @@ def test_what_is_too_large_or_unreadable_is_told_once_with_its_code(
     followed.look()
     assert set(followed.documents()) == {"closed.txt"}
     assert followed.files()["closed.txt"].error is None
+
+
+def test_of_a_file_that_can_not_be_read_to_its_end_nothing_stays(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (followed.folder / "large.bin").write_bytes(bytes(range(256)) * 4096 * 3)
+    followed.look()
+
+    def copy(file: IO[bytes], blob: BlobWriter) -> Iterator[None]:
+        blob.write(file.read(2 << 20))
+        yield
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(looks, "_copy", copy)
+    followed.look()
+    assert followed.files()["large.bin"].error == DocumentError(
+        code="unreadable", message="The file can't be read: Input/output error."
+    )
+    with followed.store.read() as db:
+        assert db.value("SELECT COUNT(*) FROM blobs") == 0
 
 
 def test_a_large_file_is_taken_in_small_pieces(followed: Followed) -> None:

@@ -57,6 +57,11 @@ class Request(Generic[B, Q]):
     """Where whoever runs a model notes what was used."""
     disconnected: Callable[[], bool] = field(default=lambda: False)
 
+    def was_read(self, model: str, tokens: int) -> None:
+        """Note what a model that only reads was asked to read: the request is one of its own."""
+        self.metered.model, self.metered.prompt_tokens = model, tokens
+        self.parts.metrics.tokens_embedded.labels(model).inc(tokens)
+
     def has_read(self, model: str, tokens: int) -> None:
         """Count what a model has read to find something: in the usage under its own name, and in the limits."""
         self.metered.read[model] = self.metered.read.get(model, 0) + tokens

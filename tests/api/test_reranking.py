@@ -55,21 +55,17 @@ def chosen(api: Running, model: str) -> Iterator[str]:
 
 
 class setting:
-    """A runtime setting that is put back."""
+    """A runtime setting for a while."""
 
     def __init__(self, api: Running, key: str, value: Any) -> None:
         self._api, self._key, self._value = api, key, value
 
     def __enter__(self) -> None:
-        self._before = self._api.appliance.configs.value(self._key)
-        self._put(self._value)
+        answer = self._api.ask("PUT", f"/api/v1/configs/{self._key}", {"value": self._value})
+        assert answer.status == 200, answer.body
 
     def __exit__(self, *_: object) -> None:
-        self._put(self._before)
-
-    def _put(self, value: Any) -> None:
-        answer = self._api.ask("PUT", f"/api/v1/configs/{self._key}", {"value": value})
-        assert answer.status == 200, answer.body
+        assert self._api.ask("DELETE", f"/api/v1/configs/{self._key}").status == 204
 
 
 def rank(api: Running, *texts: Any, query: str = QUERY, **fields: Any) -> Response:

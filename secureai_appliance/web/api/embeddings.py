@@ -34,7 +34,7 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
                 used = answer.usage.prompt_tokens or remote_embeddings.estimated(request.body)
             except ClientGone:
                 return Answer(CLIENT_CLOSED_REQUEST)
-            _count(request, answer.model, used)
+            request.was_read(answer.model, used)
             return answer
         handle = parts.models.embedding(row)
         while (loaded := handle.wait(_POLL)) is None:
@@ -45,12 +45,7 @@ def create(request: Request[EmbeddingRequest, None]) -> EmbeddingList | Answer:
                 embeddings.require_embedder(loaded), row, request.body, request.disconnected, budget=request.budget
             )
         except Abandoned as gone:
-            _count(request, row.id, gone.tokens)
+            request.was_read(row.id, gone.tokens)
             return Answer(CLIENT_CLOSED_REQUEST)
-    _count(request, row.id, answer.usage.prompt_tokens)
+    request.was_read(row.id, answer.usage.prompt_tokens)
     return answer
-
-
-def _count(request: Request[EmbeddingRequest, None], model: str, used: int) -> None:
-    request.metered.model, request.metered.prompt_tokens = model, used
-    request.parts.metrics.tokens_embedded.labels(model).inc(used)

@@ -28,12 +28,7 @@ def create(request: Request[RerankRequest, None]) -> RerankList | Answer:
                 reranking.require_reranker(loaded), row, request.body, request.disconnected, budget=request.budget
             )
         except Abandoned as gone:
-            _count(request, row.id, gone.tokens)
+            request.was_read(row.id, gone.tokens)
             return Answer(CLIENT_CLOSED_REQUEST)
-    _count(request, row.id, answer.usage.prompt_tokens)
+    request.was_read(row.id, answer.usage.prompt_tokens)
     return answer
-
-
-def _count(request: Request[RerankRequest, None], model: str, used: int) -> None:
-    request.metered.model, request.metered.prompt_tokens = model, used
-    request.parts.metrics.tokens_embedded.labels(model).inc(used)

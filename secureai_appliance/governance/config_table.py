@@ -177,6 +177,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Passages that the rerank model reads for a search; as many as are asked for at least.",
     ),
     Setting(
+        "knowledge.rerank_seconds",
+        Annotated[int, Meta(ge=1, le=3600)],
+        60,
+        "Seconds after which a search, and an answer from documents, goes on without the rerank model.",
+    ),
+    Setting(
         "knowledge.trace_days",
         Annotated[int, Meta(ge=1, le=3650)],
         30,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from secureai_appliance.core.errors import Failure, InternalError, UnprocessableEntity
+from secureai_appliance.core.clock import Clock, SystemClock
+from secureai_appliance.core.errors import Failure, InternalError, ServiceUnavailable, UnprocessableEntity
 from secureai_appliance.knowledge.held import held
 from secureai_appliance.models import catalogue
 from secureai_appliance.store import Store
@@ -37,13 +38,15 @@ class Reranking(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True)
 class Reranker:
-    """A model, and how many passages it reads. `required`: a search without it is an error."""
+    """A model, how many passages it reads, and within what time. `required`: a search without it is an error."""
 
     store: Store
     models: Models
     model: str
     passages: int
+    seconds: float
     required: bool
+    clock: Clock = field(default_factory=SystemClock)
 
     def scores(
         self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used
@@ -53,12 +56,30 @@ class Reranker:
         Raises Failure for a model that can't be used and is required, Abandoned.
         """
         try:
-            return self._scores(query, texts, abandoned, used), self._told(len(texts), None)
+            return self._in_time(query, texts, abandoned, used), self._told(len(texts), None)
         except Failure as failure:
             if self.required:
                 raise
             _warn(self.model, failure.message)
             return None, self._told(0, failure.message)
+
+    def _in_time(self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used) -> list[float]:
+        from secureai_appliance.inference.pooled import Abandoned
+
+        end = self.clock.monotonic() + self.seconds
+
+        def is_late() -> bool:
+            return self.clock.monotonic() >= end
+
+        try:
+            return self._scores(query, texts, lambda: is_late() or abandoned(), used)
+        except (Abandoned, ServiceUnavailable) as cause:
+            # who has hung up needs no reason
+            if not is_late() or abandoned():
+                raise
+            raise ServiceUnavailable(
+                f"The rerank model '{self.model}' took longer than {self.seconds:g} seconds.", retry_after=5
+            ) from cause
 
     def _scores(self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used) -> list[float]:
         from secureai_appliance.inference import pooled, reranker
@@ -101,4 +122,9 @@ def chosen(store: Store, models: Models, values: Mapping[str, Any], wanted: bool
             field="rerank",
             constraint="supported",
         )
-    return Reranker(store, models, model, max(values["knowledge.rerank_passages"], top_k), required=wanted is True)
+    return Reranker(
+        *(store, models, model),
+        passages=max(values["knowledge.rerank_passages"], top_k),
+        seconds=values["knowledge.rerank_seconds"],
+        required=wanted is True,
+    )

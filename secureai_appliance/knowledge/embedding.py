@@ -62,9 +62,8 @@ def tokens(model: Embedder, text: str) -> list[int]:
     return found if len(found) <= most else [*found[: most - 1], found[-1]]
 
 
-def pieces(model: Embedder, text: str) -> int:
-    """In how many pieces the model reads a text; a word that it doesn't know at all is as many as its letters."""
-    ids = tokens(model, text)
+def pieces(model: Embedder, text: str, ids: Sequence[int]) -> int:
+    """In how many pieces the model reads a text, whose tokens are `ids`; a word that it doesn't know is its letters."""
     unknown = model.vocabulary.control
     if unknown.isdisjoint(ids[1:-1]):
         return len(ids) - SPECIAL_TOKENS

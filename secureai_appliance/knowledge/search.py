@@ -182,14 +182,14 @@ def _embed(store: Store, models: Models, name: str, query: str, abandoned: Calla
     with embedding.embedder(store, models, name, abandoned) as model:
         ids = embedding.tokens(model, query)
         vector = embedding.vectors(model, [ids], abandoned)[0]
-        return _Embedded(vector, trust(query, embedding.pieces(model, query))), len(ids)
+        return _Embedded(vector, trust(query, embedding.pieces(model, query, ids))), len(ids)
 
 
 def _understand(store: Store, embedded: Sequence[tuple[str, _Embedded]], body: SearchRequest) -> _Query:
     return _Query(
         vectors={name: each.vector for name, each in embedded},
         weight=embedded[-1][1].weight if embedded else 1.0,
-        words=query_terms(body.query),
+        words=query_terms(body.query) if body.mode != "vector" or body.explain else [],
         kept=_kept.setdefault(store, _Kept()),
     )
 
@@ -322,6 +322,8 @@ def _choose(scored: Sequence[Scored], rows: dict[int, _Row], body: SearchRequest
         cut.append(_cut(each, rows, reason))
 
     for each in scored:
+        if len(kept) == body.top_k and not body.explain:
+            break  # only who has it explained is told what else there was
         row = rows[each.row_id]
         text = " ".join(row.text.split()).casefold()
         if each.score < body.min_score:

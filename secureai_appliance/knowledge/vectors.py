@@ -1,7 +1,8 @@
 """The vectors of an index: put in, taken out, and those that are nearest to another.
 
-Their signs, a bit for each number, stand in blocks: reading all of them picks the candidates, whose vectors are then
-compared in full. (A vec0 table of sqlite-vec takes seven times as long for that: measured with 100,000 vectors.)
+Their signs, a bit for each number, stand in blocks. Reading all of them, and the best of those once more against the
+numbers of the query, picks the candidates, whose vectors are then compared in full. (A vec0 table of sqlite-vec takes
+seven times as long for the first look: measured with 100,000 vectors.)
 
 A document's vectors begin as a block of their own, which takes in the one before it unless that is much larger: an
 index has as many blocks as the logarithm of its vectors, and no vector is written more often. What is deleted stays in
@@ -35,8 +36,10 @@ _TIDIED_AT_ONCE = 200
 
 _KEPT_BYTES = 64 * 1024 * 1024
 
-FEWEST_CANDIDATES, MOST_CANDIDATES = 1024, 4096
-_CANDIDATES_SHARE = 50  # one in so many
+FEWEST_CANDIDATES, MOST_CANDIDATES = 512, 2048
+_CANDIDATES_SHARE = 100  # one in so many
+_LOOKED_AT = 4
+"""Times as many are looked at again by their signs and the query's numbers."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,8 @@ def nearest(
 ) -> list[Hit]:
     """The best `count` of the chunks whose vectors are nearest.
 
-    `candidates`: so many are chosen by their signs, to be compared in full; None: as many as its size asks for.
+    `candidates`: so many are chosen by their signs, to be compared in full, from four times as many that differ least
+    from the query's; None: as many as the index's size asks for.
     `kept`: blocks of this store.
     """
     import numpy as np
@@ -190,15 +194,15 @@ def nearest(
     blocks = _read(db, index.row_id, kept or Blocks(0))
     if not blocks:
         return []
-    wanted_signs = signs(vector)
     row_ids = np.concatenate([each.row_ids for each in blocks])
-    far = np.concatenate([_distances(each.signs, wanted_signs) for each in blocks])
-    if only is not None:
-        row_ids, far = _among(db, row_ids, far, only)
-    wanted = candidates or min(MOST_CANDIDATES, max(FEWEST_CANDIDATES, len(row_ids) // _CANDIDATES_SHARE))
+    far = np.concatenate([_distances(each.signs, signs(vector)) for each in blocks])
+    places = np.arange(len(row_ids)) if only is None else np.flatnonzero(_among(db, row_ids, only))
+    wanted = candidates or min(MOST_CANDIDATES, max(FEWEST_CANDIDATES, len(places) // _CANDIDATES_SHARE))
     # what is gone is only found to be when the vectors are looked up
     dead = db.value("SELECT SUM(dead) FROM vector_blocks WHERE index_id = ?", index.row_id)
-    near = _first(row_ids, far, wanted + min(max(wanted, FEWEST_CANDIDATES), dead))
+    wanted += min(max(wanted, FEWEST_CANDIDATES), dead)
+    looked_at = np.sort(places[_first(far[places], _LOOKED_AT * wanted)])
+    near = row_ids[looked_at[_likeliest(_signs_at(blocks, looked_at), vector, wanted)]]
     found = db.value(
         # in one row: each row of an answer waits for its turn beside threads that compute
         "SELECT json_group_array(json_array(chunk_row_id, cosine)) FROM (SELECT chunk_row_id,"
@@ -225,27 +229,54 @@ def _distances(stored: Signs, wanted: Signs) -> NDArray[np.uint16]:
     return different
 
 
-def _first(row_ids: NDArray[np.int64], far: NDArray[np.uint16], count: int) -> NDArray[np.int64]:
-    """The `count` nearest; of those at the same distance, the first of the index."""
+def _first(far: NDArray[np.uint16], count: int) -> NDArray[np.int64]:
+    """Places of the `count` nearest; of those at the same distance, the first of the index."""
     import numpy as np
 
     if len(far) <= count:
-        return row_ids
+        return np.arange(len(far))
     border = np.partition(far, count - 1)[count - 1]
     nearer, there = np.flatnonzero(far < border), np.flatnonzero(far == border)
-    chosen: NDArray[np.int64] = row_ids[np.concatenate([nearer, there[: count - len(nearer)]])]
-    return chosen
+    return np.concatenate([nearer, there[: count - len(nearer)]])
 
 
-def _among(
-    db: Reader, row_ids: NDArray[np.int64], far: NDArray[np.uint16], only: Condition
-) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
+def _signs_at(blocks: Sequence[_Block], places: NDArray[np.int64]) -> Signs:
+    """The signs at these places of all, which ascend."""
+    import numpy as np
+
+    found, begin = [], 0
+    for block in blocks:
+        first, last = np.searchsorted(places, (begin, begin + len(block.row_ids)))
+        found.append(block.signs[places[first:last] - begin])
+        begin += len(block.row_ids)
+    return np.concatenate(found)
+
+
+def _likeliest(stored: Signs, vector: Vector, count: int) -> NDArray[np.int64]:
+    """Places of the `count` whose signs fit the vector's numbers best: what is near 0 there says little.
+
+    Half as many vectors to compare in full then find what all found before (recall@100 0.986 and 0.980, on SciFact).
+    """
+    import numpy as np
+
+    if len(stored) <= count:
+        return np.arange(len(stored))
+    # what each byte of signs adds, looked up: numbers of all signs would be multiplied by threads that wait for a core
+    numbers = np.zeros(stored.shape[1] * 8, np.float32)
+    numbers[: len(vector)] = vector
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(np.float32)
+    fit = np.zeros(len(stored), np.float32)
+    for column, adds in zip(stored.T, numbers.reshape(-1, 8) @ bits.T, strict=True):
+        fit += adds.take(column)
+    return np.argpartition(-fit, count - 1)[:count]
+
+
+def _among(db: Reader, row_ids: NDArray[np.int64], only: Condition) -> NDArray[np.bool_]:
     import numpy as np
 
     sql, params = only
     wanted = db.value(f"SELECT json_group_array(row_id) FROM ({sql})", *params)  # noqa: S608 (constants of the room)
-    there = np.isin(row_ids, np.array(msgspec.json.decode(wanted), np.int64), assume_unique=True)
-    return row_ids[there], far[there]
+    return np.isin(row_ids, np.array(msgspec.json.decode(wanted), np.int64), assume_unique=True)
 
 
 # blocks

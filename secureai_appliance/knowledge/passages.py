@@ -95,7 +95,10 @@ class Reranked(msgspec.Struct, kw_only=True):
 
 
 class Trace(msgspec.Struct, kw_only=True):
-    """How a search went. `vector_weight`: what the vectors' places counted; 0 where the model knows no word of it."""
+    """How a search went. `vector_weight`: what the vectors' places counted; 0 where the model knows no word of it.
+
+    `rerank` where there is a rerank model: why it did not read, if it did not.
+    """
 
     terms: list[list[str]]
     embedding_models: list[str]
@@ -104,6 +107,7 @@ class Trace(msgspec.Struct, kw_only=True):
     keyword: list[Candidate]
     cut: list[Cut]
     reranked: list[Reranked] = []
+    rerank: Reranking | None = None
 
 
 class Found(msgspec.Struct, kw_only=True):

@@ -244,6 +244,7 @@ def _shown(
             keyword=_candidates(finding.legs.keyword, rows),
             cut=cut + [_cut(each, rows, "not_reranked") for each in passed_over],
             reranked=_reranked(finding, second),
+            rerank=second.told,
         )
         if body.explain
         else None,

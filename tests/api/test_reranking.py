@@ -282,6 +282,18 @@ def test_answers_rest_on_what_the_model_puts_first(api: Running, base: str, chos
     assert first(rerank=False) == BRAKES
 
 
+def test_an_answers_trace_says_why_the_model_read_nothing(api: Running, base: str, chosen: str) -> None:
+    def told() -> Any:
+        answer = api.chat(QUERY, max_tokens=1, knowledge_base_ids=[base]).json["retrieval"]["trace_id"]
+        return api.ask("GET", f"/api/v1/knowledge/{base}/traces/{answer}").json["search"]["rerank"]
+
+    assert told() == {"model": chosen, "passages": 3, "failure": None}
+    with setting(api, "knowledge.rerank_model", "nothing"):
+        assert "nothing" in told()["failure"]
+    with setting(api, "knowledge.rerank_model", ""):
+        assert told() is None
+
+
 def test_the_models_figure_can_decide_whether_the_documents_say_it(api: Running, base: str, chosen: str) -> None:
     def outcome() -> dict[str, Any]:
         found: dict[str, Any] = api.chat(QUERY, max_tokens=1, knowledge_base_ids=[base]).json["retrieval"]

@@ -14,6 +14,7 @@ from secureai_appliance.knowledge.extract.extracted import Block, Extracted
 Count = Callable[[str], int]
 
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？｡])|\n")
+_LONGEST_TOKEN = 64  # characters
 _CONTEXT_SHARE = 3  # headings and column names take at most a third of a chunk
 
 
@@ -152,7 +153,8 @@ class _Cutter:
 
     def _within(self, start: int, end: int, room: int) -> Iterator[tuple[int, int]]:
         """Halves of a span, at spaces where there are some, until each is within `room`."""
-        if end - start < 2 or self._count(self._text[start:end]) <= room:
+        # counting takes long where there is much, and much never fits
+        if end - start < 2 or (end - start <= room * _LONGEST_TOKEN and self._count(self._text[start:end]) <= room):
             yield start, end
             return
         middle = (start + end) // 2

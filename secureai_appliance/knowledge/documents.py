@@ -41,7 +41,7 @@ class DocumentError(msgspec.Struct, kw_only=True):
 
 
 class Document(msgspec.Struct, kw_only=True):
-    """A document. `progress` goes from 0 to 1; `metadata` is what the file says of itself.
+    """A document. `progress` goes from 0 to 1; `metadata` is what the file says of itself, and a `note` of ours.
 
     `page_count` is null while unknown, and for formats without pages.
     """

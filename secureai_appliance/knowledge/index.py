@@ -30,7 +30,10 @@ _MOST_KEPT = 10_000
 
 @dataclass(frozen=True)
 class Entry:
-    """One chunk: characters `start` to `end` of the document's text, its words for the index, and its vector."""
+    """One chunk: characters `start` to `end` of the document's text, its words for the index, and its vector.
+
+    Without a vector it is found by its words alone; the first of a document has one.
+    """
 
     text: str
     start: int
@@ -38,7 +41,7 @@ class Entry:
     page: int | None
     heading: str
     terms: str
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] | None
 
 
 def put(tx: Transaction, index: Index, document_id: str, entries: Sequence[Entry]) -> None:
@@ -46,8 +49,9 @@ def put(tx: Transaction, index: Index, document_id: str, entries: Sequence[Entry
     remove(tx, index.row_id, document_id)
     if not entries:
         return
+    assert entries[0].vector is not None
     _check_dimension(tx, index, len(entries[0].vector))
-    row_ids = []
+    found: dict[int, NDArray[np.float32]] = {}
     for position, entry in enumerate(entries):
         tx.run(
             'INSERT INTO chunks (id, index_id, document_id, position, start, "end", page, heading, text)'
@@ -60,8 +64,9 @@ def put(tx: Transaction, index: Index, document_id: str, entries: Sequence[Entry
             f"INSERT INTO {terms_table(index.row_id)} (rowid, terms) VALUES (?, ?)",  # noqa: S608 (a number)
             *(row_id, entry.terms),
         )
-        row_ids.append(row_id)
-    vectors.put(tx, index.row_id, row_ids, [entry.vector for entry in entries])
+        if entry.vector is not None:
+            found[row_id] = entry.vector
+    vectors.put(tx, index.row_id, list(found), list(found.values()))
 
 
 def remove(tx: Transaction, index_id: int, document_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,8 @@ from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.inference.generation import Priority
 from secureai_appliance.knowledge import blobs, documents, embedding, jobs
 from secureai_appliance.knowledge.blobs import BlobWriter
-from secureai_appliance.knowledge.chunking import chunked
+from secureai_appliance.knowledge.chunking import Chunk, chunked
+from secureai_appliance.knowledge.data import is_data
 from secureai_appliance.knowledge.documents import NewFile
 from secureai_appliance.knowledge.extract import kinds, reading, worker
 from secureai_appliance.knowledge.extract.extracted import Extracted, Limits, Unreadable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _EMBEDDED_AT_ONCE = 64
 _READ_HERE_BYTES = 64 * 1024
 _TOLD_EVERY = 1.0
+_MOST_DATA = 64
+"""Passages of a document that are embedded although they are no language."""
 
 
 class _Lost(Exception):
@@ -163,10 +166,10 @@ class Work:
         )
 
     def _embed(self, tasks: list[Task]) -> dict[int, list[Entry]]:
-        pieces = [
-            (task, chunk, embedding.tokens(self.model, chunk.passage())) for task in tasks for chunk in task.chunks
-        ]
-        order = sorted(range(len(pieces)), key=lambda number: len(pieces[number][2]))
+        pieces = [piece for task in tasks for piece in self._pieces(task)]
+        order = sorted(
+            (number for number, (_, _, ids) in enumerate(pieces) if ids), key=lambda number: len(pieces[number][2])
+        )
         made: dict[int, Any] = {}
         for begin in range(0, len(order), _EMBEDDED_AT_ONCE):
             part = [
@@ -186,5 +189,24 @@ class Work:
             # a file is also found by its name
             words = terms(chunk.passage() if mine else f"{task.filename}\n{chunk.passage()}")
             heading = " > ".join(chunk.headings)
-            mine.append(Entry(chunk.text, chunk.start, chunk.end, chunk.page, heading, words, made[number]))
+            mine.append(Entry(chunk.text, chunk.start, chunk.end, chunk.page, heading, words, made.get(number)))
         return entries
+
+    def _pieces(self, task: Task) -> Iterator[tuple[Task, Chunk, list[int]]]:
+        """The chunks of a document, each with its tokens; with none where it is found by its words alone.
+
+        A megabyte of base64 would be embedded for minutes, for nobody to ask for.
+        """
+        data = left_out = 0
+        for chunk in task.chunks:
+            self.tell_all([task], "embedding", 0.2)
+            is_no_language = is_data(chunk.text)
+            data += is_no_language
+            if is_no_language and data > _MOST_DATA:
+                left_out += 1
+                yield task, chunk, []
+            else:
+                yield task, chunk, embedding.tokens(self.model, chunk.passage())
+        if left_out and task.extracted is not None:
+            told = f"{left_out} of {len(task.chunks)} passages are data and no language: they are found by their words."
+            task.extracted.metadata["note"] = told

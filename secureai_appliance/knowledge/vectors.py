@@ -113,11 +113,15 @@ def put(tx: Transaction, index_id: int, row_ids: Sequence[int], found: Sequence[
 
 
 def remove(tx: Transaction, index_id: int, row_ids: Sequence[int]) -> None:
-    """Take the vectors of these chunks out."""
+    """Take the vectors of these chunks out, of those that have one."""
     if not row_ids:
         return
-    encoded = msgspec.json.encode(row_ids).decode()
-    tx.run("DELETE FROM chunk_vectors WHERE chunk_row_id IN (SELECT value FROM json_each(?))", encoded)
+    wanted = "FROM chunk_vectors WHERE chunk_row_id IN (SELECT value FROM json_each(?))"
+    encoded = tx.value(
+        f"SELECT json_group_array(chunk_row_id) {wanted}",
+        msgspec.json.encode(row_ids).decode(),
+    )
+    tx.run(f"DELETE {wanted}", encoded)
     tx.run(
         "UPDATE vector_blocks SET dead = dead + gone FROM (SELECT blocks.row_id AS block_id, COUNT(*) AS gone"
         " FROM json_each(?) AS wanted JOIN vector_blocks AS blocks"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import random
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from secureai_appliance.accounts import users
 from secureai_appliance.accounts.callers import Caller
 from secureai_appliance.core.sealing import Sealer
 from secureai_appliance.inference.embedder import Embedder
-from secureai_appliance.knowledge import bases, blobs, documents, embedding, index, indexes
+from secureai_appliance.knowledge import bases, blobs, documents, embedding, index, indexes, steps
 from secureai_appliance.knowledge.bases import KnowledgeCreate, KnowledgePatch
 from secureai_appliance.knowledge.blobs import BlobWriter
 from secureai_appliance.knowledge.documents import Document, NewFile
@@ -74,6 +76,30 @@ def add(store: Store, owner: Caller, base: str, *texts: str) -> list[str]:
         files.append(NewFile(f"{number}.txt", "text/plain", blob))
     with store.transaction() as tx:
         return [each.id for each in documents.add(tx, owner, base, files, sealer=SEALER, password=None)]
+
+
+def test_of_much_data_all_is_found_by_its_words_and_some_by_its_meaning(
+    store: Store, owner: Caller, base: str, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "_MOST_DATA", 2)
+    block = base64.b64encode(random.Random(1).randbytes(6000)).decode()
+    text = f"The key of the vault follows.\n\n{block}\n\nThe key of the vault ends here.\n\n{block[::-1]} Q7X-4711"
+    document = add(store, owner, base, text)[0]
+    while ingest.work():
+        pass
+    now = shown(store, owner, document)
+    chunks, vectors, signs, words = counts(store, base)
+    assert (now.status, now.chunk_count) == ("indexed", chunks)
+    assert words == chunks > 20
+    assert vectors == signs < 10
+    assert now.metadata["note"].startswith(f"{chunks - vectors} of {chunks} passages are data")
+    with store.read() as db:
+        into = indexes.active(db, base)
+        for sought in (["vault"], ["4711"]):
+            assert index.matching(db, into, [sought], 5), sought
+    with store.transaction() as tx:
+        documents.delete(tx, owner, now)
+    assert counts(store, base) == (0, 0, 0, 0)
 
 
 def shown(store: Store, owner: Caller, document: str) -> Document:

@@ -245,7 +245,8 @@ class Grounding:
 
     def _best(self, said: Sequence[Message], how: Retrieval, base_ids: Sequence[str]) -> _Found:
         found = [self._passages(query, how, base_ids) for query in queries(said)]
-        return max(found, key=lambda each: each.best or 0.0)
+        # where a rerank model read for one of them only, their figures say nothing about each other
+        return max(found, key=lambda each: (bool(each.passages), each.best or 0.0))
 
     def _passages(self, query: str, how: Retrieval, base_ids: Sequence[str]) -> _Found:
         body = SearchRequest(

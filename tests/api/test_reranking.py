@@ -282,6 +282,31 @@ def test_answers_rest_on_what_the_model_puts_first(api: Running, base: str, chos
     assert first(rerank=False) == BRAKES
 
 
+def test_figures_of_the_model_are_not_compared_with_relevance(
+    api: Running, base: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that may refer to the one before is looked for in two ways; the model fails at the second."""
+    answers = iter([[0.3, 0.2, 0.1], ServiceUnavailable("The rerank model is busy.", retry_after=1)])
+
+    def once(*_: object) -> list[float]:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(reranking.Reranker, "_scores", once)
+    said = [
+        {"role": "user", "content": QUERY},
+        {"role": "assistant", "content": "Every two years."},
+        {"role": "user", "content": "And the tyres?"},
+    ]
+    body = {"model": "default", "messages": said, "max_tokens": 1, "knowledge_base_ids": [base]}
+    with setting(api, "knowledge.rerank_min_score", 0.25), setting(api, "knowledge.min_score", 1.0):
+        found = api.ask("POST", "/api/v1/chat/completions", body).json["retrieval"]
+    assert not list(answers), "both were asked"
+    assert (found["outcome"], found["best_score"]) == ("passages", 0.3)
+
+
 def test_an_answers_trace_says_why_the_model_read_nothing(api: Running, base: str, chosen: str) -> None:
     def told() -> Any:
         answer = api.chat(QUERY, max_tokens=1, knowledge_base_ids=[base]).json["retrieval"]["trace_id"]

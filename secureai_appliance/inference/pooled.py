@@ -142,6 +142,9 @@ class PooledModel:
         """
         if not inputs:
             return []
+        if max(map(len, inputs)) > self.max_tokens:
+            # in a batch it would end the model for everybody
+            raise InternalError(f"The {self._noun} was given more than it reads.")
         call = _Call(inputs, self.max_tokens, priority)
         with self._changed:
             if self._closing or self.failed:

@@ -152,7 +152,10 @@ def matching(
 
 
 def standing(db: Reader, index: Index, words: Sequence[Sequence[str]], kept: Counts) -> tuple[int, list[int]]:
-    """How many chunks there are, and in how many of them each of the words stands. `kept` as in `matching`."""
+    """How many vectors there are, about as many as chunks, and in how many chunks each of the words stands.
+
+    `kept` as in `matching`.
+    """
     if index.dimension is None:
         return 0, [0] * len(words)
     size = vectors.size(db, index.row_id)

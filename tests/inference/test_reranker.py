@@ -13,7 +13,7 @@ from secureai_appliance.inference.embedder import Embedder
 from secureai_appliance.inference.library import LoadFailure
 from secureai_appliance.inference.pooled import Abandoned
 from secureai_appliance.inference.probe import probe
-from secureai_appliance.inference.reranker import Reranker, RerankerOptions
+from secureai_appliance.inference.reranker import Pair, Reranker, RerankerOptions
 from tests.support.models import CHAT, EMBEDDING
 from tests.support.rerank_models import make_choosing, make_roberta, make_topical
 
@@ -125,6 +125,13 @@ def test_the_figures_of_a_model_that_chooses_are_llama_servers(choosing: Reranke
 def test_nobody_waits_for_what_was_abandoned(topical: Reranker) -> None:
     with pytest.raises(Abandoned):
         topical.score(topical.pairs("What now?", ["word " * 300] * 50), lambda: True)
+    assert len(topical.score(topical.pairs("What now?", [DOUGH]))) == 1
+
+
+def test_an_input_that_should_never_come_fails_alone(topical: Reranker) -> None:
+    with pytest.raises(InternalError, match="more than it reads"):
+        topical.score([Pair([CLS] * 513, cut=False)])
+    assert not topical.failed
     assert len(topical.score(topical.pairs("What now?", [DOUGH]))) == 1
 
 

@@ -73,13 +73,14 @@ class Reranker:
 
         try:
             return self._scores(query, texts, lambda: is_late() or abandoned(), used)
-        except (Abandoned, ServiceUnavailable) as cause:
+        except (Abandoned, ServiceUnavailable):
             # who has hung up needs no reason
             if not is_late() or abandoned():
                 raise
+            # nothing is broken: the log needs no traceback
             raise ServiceUnavailable(
                 f"The rerank model '{self.model}' took longer than {self.seconds:g} seconds.", retry_after=5
-            ) from cause
+            ) from None
 
     def _scores(self, query: str, texts: Sequence[str], abandoned: Callable[[], bool], used: Used) -> list[float]:
         from secureai_appliance.inference import pooled, reranker

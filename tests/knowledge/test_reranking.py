@@ -46,8 +46,9 @@ def test_a_model_that_takes_too_long_is_not_waited_for() -> None:
 
 
 def test_a_search_that_wants_the_model_says_that_it_took_too_long() -> None:
-    with pytest.raises(ServiceUnavailable, match="longer than 30 seconds"):
+    with pytest.raises(ServiceUnavailable, match="longer than 30 seconds") as failure:
         ask(slow(30, required=True))
+    assert failure.value.__cause__ is None, "with one, it would be logged as a defect"
 
 
 def test_who_hung_up_is_told_nothing_about_time() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """`-n auto`: a process on each core for all tests; none for those that were named, or whose output is wanted."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and config.option.capture != "no"
     return min(usable_cores(), MOST_WORKERS) if whole else 0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_names_are_looked_up() -> Iterator[None]:
+    """Nobody is asked for a name: webhooks of examples would be looked up for as long as a resolver takes."""
+    look_up = socket.getaddrinfo
+
+    def local(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:  # noqa: PLR0917
+        if host not in {None, "", "localhost", b"localhost"}:
+            flags |= socket.AI_NUMERICHOST
+        return look_up(host, port, family, type, proto, flags)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", local)
+        yield
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ class Dispatcher:
         if exchange.method == "OPTIONS":
             return Reply(204, {"Allow": self._allow(path)})
         route, arguments = self._match(exchange, path)
-        exchange.route = route
+        exchange.route, environ[multipart.ROUTE] = route, route.path
         if route.page and exchange.method not in SAFE:
             require_same_origin(environ)
         try:
@@ -134,7 +134,7 @@ class Dispatcher:
         if found is None:
             # who puts a file where it is posted
             posted = self._find("POST", path) if exchange.method == "PUT" else None
-            hint = forms.how(exchange.environ, posted[0]) if posted else ""
+            hint = forms.how({**exchange.environ, multipart.ROUTE: posted[0].path}, posted[0]) if posted else ""
             message = f"The method {exchange.method} is not one of this path's. {hint}".rstrip()
             raise MethodNotAllowed(message, headers={"Allow": self._allow(path)})
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -10,8 +11,11 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from secureai_appliance.core.errors import PayloadTooLarge, UnsupportedMediaType, ValidationError
 
 TYPE = "multipart/form-data"
+ROUTE = "secureai.route"
+"""Where the environment has the route's template."""
 MOST_PARTS = 200
 _PIECE = 256 * 1024
+_NAMED = re.compile(r"\{(\w+)\}")
 _MOST_IN_A_FIELD = 8 * 1024
 
 
@@ -28,7 +32,9 @@ def is_form(environ: dict[str, Any]) -> bool:
 
 def how(environ: dict[str, Any], fields: Sequence[str] = ("file",)) -> str:
     """A sentence for whoever sent a file in another way: how to send it here. `fields` are those that it takes."""
-    address = f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', 'HOST')}{environ['PATH_INFO']}"
+    # the route's own words: what a client puts in a path may be a secret, and is never said again
+    path = _NAMED.sub(lambda name: name[1].upper(), environ[ROUTE])
+    address = f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', 'HOST')}{path}"
     parts = " ".join("-F file=@FILE" if name == "file" else f"-F {name}=…" for name in fields)
     return f"A file is sent as a form: curl -H 'Authorization: Bearer KEY' {parts} {address}"
 

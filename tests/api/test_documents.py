@@ -127,7 +127,9 @@ def test_a_file_that_is_sent_in_another_way_is_answered_with_the_line_that_works
     api: Running, base: str, kind: str, body: bytes, status: int
 ) -> None:
     method = "PUT" if status == 405 else "POST"
-    line = f"curl -H 'Authorization: Bearer KEY' -F file=@FILE http://127.0.0.1:{api.port}{base}/documents"
+    line = (
+        f"curl -H 'Authorization: Bearer KEY' -F file=@FILE http://127.0.0.1:{api.port}/api/v1/knowledge/ID/documents"
+    )
     answer = api.ask(method, f"{base}/documents", body, headers={"Content-Type": kind})
     assert answer.status == status
     assert answer.json["error"]["message"].endswith(line)

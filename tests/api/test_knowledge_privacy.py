@@ -64,7 +64,8 @@ def test_what_one_user_puts_in_changes_nothing_that_the_other_is_shown(
     fill(api, theirs, their_base, [*texts(seed, f"theirs{seed}"), f"secret{seed} of theirs"])
     assert views(api, mine, my_base) == before
     other = views(api, theirs, their_base)
-    my_ids = {each["id"] for each in api.ask("GET", "/api/v1/documents", key=mine).json["data"]}
+    my_ids = {each["id"] for each in api.ask("GET", f"{my_base}/documents", key=mine).json["data"]}
+    assert my_ids
     shown = str(other)
     assert f"mine{seed}" not in shown
     assert not [document for document in my_ids if document in shown]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class _Call:
         return sum(map(len, self.inputs)) - waiting
 
 
-class PooledModel:
+class PooledModel(ABC):
     """One loaded model. Every method may be called from any thread.
 
     `max_tokens` is the length of its longest input. What kind of model it is, a subclass says: `_read` makes a result
@@ -256,9 +257,9 @@ class PooledModel:
             # also after a result that is none: what is left over would spoil the next call
             context.clear()
 
+    @abstractmethod
     def _read(self, context: Context, sequence: int) -> Any:
         """The result of one sequence of the last batch: a copy, for the next batch overwrites it."""
-        raise NotImplementedError
 
     @property
     def _failure(self) -> str:
